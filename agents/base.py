@@ -92,7 +92,7 @@ class Agent(StoredPolicy):
         if cls.learns and not cls.sequences:
             raise ValueError(
                 f"expected an agent that learns over sequences, such as reinforce, got "
-                f"{cls.__name__}; take episode='input', or say `sequences = True`"
+                f"{cls.__name__}; one whose update walks `rollout.by_gate` says `sequences = True`"
             )
 
     @functools.cached_property

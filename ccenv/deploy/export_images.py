@@ -99,10 +99,8 @@ class Preparation(nn.Module):
                 f"stores them, got {list(images.shape)}"
             )
         images = images.reshape(len(images), *self.shape)
-        if self.are_symbols:
-            self.check_known(images)
-        elif images.numel() and not is_stored:
-            self.check_numbers(images)
+        if images.numel() and not is_stored:
+            self.check_values(images)
         return self.transformed(images)
 
     def transformed(self, images: Tensor) -> Tensor:
@@ -111,18 +109,16 @@ class Preparation(nn.Module):
             images = (images * 255).round().to(torch.uint8)
         return as_floats(through(self.transforms, images))
 
-    def check_known(self, inputs: Tensor) -> None:
-        """Refuses symbols that are not known (ValueError)."""
-        if not self.num_symbols or not inputs.numel():
+    def check_values(self, images: Tensor) -> None:
+        """Refuses unknown symbols, and floats that are not finite or no shares (ValueError)."""
+        if self.are_symbols:
+            known = self.num_symbols
+            low, high = (int(end) for end in images.aminmax())
+            if known and (low < 0 or high >= known):
+                raise ValueError(
+                    f"expected symbols in 0..{known - 1}, got {low if low < 0 else high}"
+                )
             return
-        low, high = (int(end) for end in inputs.aminmax())
-        if low < 0 or high >= self.num_symbols:
-            raise ValueError(
-                f"expected symbols in 0..{self.num_symbols - 1}, got {low if low < 0 else high}"
-            )
-
-    def check_numbers(self, images: Tensor) -> None:
-        """Refuses floats that are not finite, or no shares where bytes are stored (ValueError)."""
         # Of all numbers one, in less than a hundredth of the time that 256 images take.
         mean = float(images.mean())
         if not math.isfinite(mean):

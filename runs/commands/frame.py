@@ -86,11 +86,11 @@ def program(
                 except refused as error:
                     return end_with(f"{name}: {error}", REFUSED)
                 except Exception as error:
-                    from ccenv.runs.engine.errors import told_of, users_frame
+                    from ccenv.runs.engine.errors import in_users_code
 
-                    if users_frame(error) is None and not isinstance(error, SyntaxError):
+                    if not (said := in_users_code(error)):
                         raise
-                    return end_with(f"{name}: your code failed\n{told_of(error)}", REFUSED)
+                    return end_with(f"{name}: your code failed\n{said}", REFUSED)
 
         return framed
 

@@ -1,7 +1,6 @@
 """Settings of agents: an agent's name -> the class, its settings, what `--help` says of each."""
 
 import dataclasses
-import functools
 import inspect
 import itertools
 import re
@@ -42,20 +41,13 @@ def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
 
     An agent that hands settings on to a library lists those it prefers as `defaults`.
     """
-    own, open_ended = own_parameters(agent_class)
-    return own | dict(getattr(agent_class, "defaults", {})), open_ended
-
-
-@functools.lru_cache(maxsize=256)
-def own_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
-    """The same without what it prefers of a library."""
     parameters = inspect.signature(agent_class).parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     own = {
         p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
     }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return own, open_ended
+    return own | dict(getattr(agent_class, "defaults", {})), open_ended
 
 
 def known_settings(agent_class: Any) -> list[str] | None:

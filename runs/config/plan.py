@@ -69,50 +69,31 @@ class Plan:
             **vars(self.program),
         }
 
+    @functools.cached_property
+    def _chosen(self) -> dict[str, Any]:
+        usual, _ = agent_parameters(self.agent_class)
+        found = chosen_settings(self.config(), usual)
+        return in_earlier_names(found, self.agent_class.earlier_names)
+
     def chosen(self) -> dict[str, Any]:
         """Settings that differ from the defaults, by name; see `ccenv.runs.store.identity`."""
-        return dict(self._without_seed.chosen)
+        return dict(self._chosen)
 
     def key(self) -> Key:
         """The run's identity."""
-        return self.agent, self._without_seed.text, self.program.seed
+        return key_of(self.agent, self._chosen, self.program.seed)
 
     def folder(self) -> Path:
         """Where the run writes."""
-        return self._without_seed.folder / f"seed-{self.program.seed}"
-
-    @functools.cached_property
-    def _without_seed(self) -> "WithoutSeed":
-        # Asked for by key, folder and records of every run of a study.
-        usual, _ = agent_parameters(self.agent_class)
-        chosen = in_earlier_names(
-            chosen_settings(self.config(), usual), self.agent_class.earlier_names
-        )
         names = (self.program.env, self.agent, self.environment["reward"])
         expected = PRESETS[self.program.env] | self.agent_class.env_defaults
-        parts = (*map(safe_name, names), short_name(chosen, expected))
-        _, text, _ = key_of(self.agent, chosen, 0)
-        return WithoutSeed(chosen, text, Path(self.program.log_dir).joinpath(*parts))
+        parts = (*map(safe_name, names), short_name(self._chosen, expected))
+        return Path(self.program.log_dir).joinpath(*parts, f"seed-{self.program.seed}")
 
     def with_seed(self, seed: int) -> "Plan":
-        """The same run from another seed, as `make_plan` makes it, in a twentieth of the time."""
+        """The same run from another seed."""
         program = dataclasses.replace(self.program, seed=checked_seed(seed))
-        other = dataclasses.replace(self, program=program)
-        # Not a field: two plans are equal by what was given.
-        vars(other)["_without_seed"] = self._without_seed
-        return other
-
-
-@dataclass(frozen=True)
-class WithoutSeed:
-    """What runs that differ in their seed alone have in common."""
-
-    chosen: dict[str, Any]
-    """settings that differ from the defaults."""
-    text: str
-    """the same as in a key."""
-    folder: Path
-    """of all seeds."""
+        return dataclasses.replace(self, program=program)
 
 
 def safe_name(name: str) -> str:

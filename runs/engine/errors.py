@@ -29,28 +29,23 @@ def warn(text: str) -> None:
     say(f"runs: {text}")
 
 
-def users_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame of an error in code that is no library's and not ccenv's."""
-    told = [
-        found
-        for (frame, _), found in zip(
-            traceback.walk_tb(error.__traceback__),
-            traceback.extract_tb(error.__traceback__),
-            strict=True,
-        )
+def users_frame(error: BaseException) -> traceback.StackSummary:
+    """The innermost frame of an error in code that is no library's and not ccenv's, if any."""
+    own = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
         if frame.f_globals.get("__name__", "").partition(".")[0] not in NOT_THE_USERS
-        and "-packages" not in found.filename
+        and "-packages" not in frame.f_code.co_filename
     ]
-    return told[-1] if told else None
+    return traceback.StackSummary.extract(own[-1:])
 
 
-def told_of(error: BaseException) -> str:
-    """An error of the user's code as its place there and its message; else the whole traceback."""
-    frame = users_frame(error)
-    if frame is None and not isinstance(error, SyntaxError):
-        return "".join(traceback.format_exception(error))
-    place = [] if frame is None else traceback.format_list([frame])
-    return "".join([*place, *traceback.format_exception_only(error)]).rstrip()
+def in_users_code(error: BaseException) -> str:
+    """The place of an error in the user's code, and its message; "" where it is none of theirs."""
+    place = users_frame(error)
+    if not place and not isinstance(error, SyntaxError):
+        return ""
+    return "".join([*place.format(), *traceback.format_exception_only(error)]).rstrip()
 
 
 class CannotStartError(ValueError):

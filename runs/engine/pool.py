@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -41,20 +42,22 @@ class Outcome:
     task: Task
     """which one."""
     error: str | None
-    """a sentence or what `told_of` says, None where all went well."""
+    """a sentence, a place in the user's code or a traceback, None where all went well."""
 
 
 def do_task(task: Task) -> Outcome:
     """Carries one task out."""
     from ccenv.runs.config.settings import make_plan
-    from ccenv.runs.engine.errors import CannotStartError, StoppedError, told_of
+    from ccenv.runs.engine.errors import CannotStartError, StoppedError, in_users_code
     from ccenv.runs.engine.run import run
 
     try:
         run(make_plan(task.agent, task.settings), reuse=task.reuse)
+    except (CannotStartError, StoppedError) as error:
+        return Outcome(task, str(error))
     except Exception as error:
-        is_sentence = isinstance(error, CannotStartError | StoppedError)
-        return Outcome(task, str(error) if is_sentence else told_of(error))
+        said = in_users_code(error) or "".join(traceback.format_exception(error))
+        return Outcome(task, said)
     return Outcome(task, None)
 
 

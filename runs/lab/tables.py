@@ -29,7 +29,6 @@ from ccenv.runs.report.dense import AGAINST_DENSE
 from ccenv.runs.report.publish import make_report
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
-from ccenv.runs.store.json_file import uncollected
 from ccenv.runs.studies import STUDIES, find_study
 from ccenv.runs.tables import sweep_table as report
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
@@ -99,7 +98,6 @@ def place_of(content: Mapping[str, Any]) -> str:
     return f"\n\nMeasured on: {machine['cpu']}{vectors}, {told}."
 
 
-@uncollected()
 def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
     """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine."""
     cells: dict[tuple[str, int], dict[str, Any]] = {}

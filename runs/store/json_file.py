@@ -1,10 +1,8 @@
 """JSON on disk: (path, content) <-> a file that a reader sees whole or not at all."""
 
-import gc
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +38,3 @@ def check_json(path: Path) -> Any:
             f"expected JSON in {path}, got {error}; it was edited or damaged: put the file back as "
             "it was, or delete it"
         ) from error
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Switches Python's cyclic garbage collector off; also a decorator.
-
-    For parsed JSON, which holds no cycles: each time that a quarter more objects are there, all
-    of them are looked through, a third of the time of reading 10,000 runs. What is let go
-    is freed as always.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

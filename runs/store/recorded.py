@@ -22,7 +22,6 @@ from ccenv.base.files import write_whole
 from ccenv.base.values import shown
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, as_stored, key_of, whole_config
-from ccenv.runs.store.json_file import uncollected
 from ccenv.runs.store.provenance import data_checksum
 from ccenv.runs.store.seal import SEAL, between, check_result, check_seal, edited, sealed
 
@@ -213,7 +212,6 @@ class Source:
         return {plan.key(): plan for plans in self.plans.values() for plan in plans}
 
 
-@uncollected()
 def load_results(source: Source, *, same_data: bool = True) -> dict[Key, Result]:
     """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
 

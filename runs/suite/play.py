@@ -37,12 +37,6 @@ FOLDER = Path("runs/suite")
 EPISODES_AT_ONCE = 64
 """Rows of the vector environment, where `batch_size` says nothing."""
 
-OVER_SEQUENCES = (
-    "their episodes are sequences; an agent whose update walks `rollout.by_gate` says "
-    "`sequences = True`"
-)
-"""Why an agent cannot play a task."""
-
 
 @dataclass(frozen=True)
 class Player:
@@ -118,9 +112,11 @@ def play_all(
         OSError: if the folder cannot be written in.
     """
     run_folder.check_writable(folder)
-    if cannot := [task.name for task in tasks if refusal(player, task)]:
-        say(f"{player.label} cannot play {', '.join(cannot)}: {OVER_SEQUENCES}")
-    failed: list[str] = []
+    refused = {task.name: why for task in tasks if (why := refusal(player, task))}
+    said = set(refused.values())
+    for why in said:
+        say(f"{player.label} cannot play {', '.join(refused)}: {why}")
+    ways = {"", *said}
     with tqdm(total=len(tasks), desc=player.label, disable=not sys.stderr.isatty()) as bar:
         for number, task in enumerate(tasks, start=1):
             for seed in seeds:
@@ -128,19 +124,23 @@ def play_all(
                 with run_folder.locked(target, wait=True):
                     is_missing = anew or not is_finished(target, player)
                     why = play_task(player, task, seed, target) if is_missing else ""
-                if why not in ("", OVER_SEQUENCES, *failed):
+                if why not in ways:
                     say(f"{player.label} on {task.name}, seed {seed}: {why}")
-                    failed.append(why)
+                    ways.add(why)
             bar.update()
             if bar.disable:
                 say(f"{number} of {len(tasks)} tasks: {task.name}")
-    return not failed
+    return ways == {"", *said}
 
 
 def refusal(player: Player, task: Task) -> str:
     """Why an agent cannot play a task at all; "" where it can."""
-    learns_so = player.agent.sequences or not player.agent.learns
-    return "" if learns_so or task.settings.get("episode") != "sequence" else OVER_SEQUENCES
+    try:
+        if task.settings.get("episode") == "sequence":
+            player.agent.check_over_sequences()
+    except ValueError as error:
+        return in_a_line(error)
+    return ""
 
 
 def is_finished(target: Path, player: Player) -> bool:
@@ -170,10 +170,9 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
         why = in_a_line(error)
     # An agent that ends the program would end the others' runs.
     except BaseException as error:
-        place = users_frame(error)
-        where = f" ({Path(place.filename).name}, line {place.lineno})" if place else ""
-        said = " ".join(str(error).split()) or "no message"
-        why = f"{type(error).__name__}: {said}{where}"
+        why = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+        for place in users_frame(error):
+            why += f" ({Path(place.filename).name}, line {place.lineno})"
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
     notes |= {"seconds": time.process_time() - begun, "error": why}
     target.mkdir(parents=True, exist_ok=True)

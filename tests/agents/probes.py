@@ -6,7 +6,6 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import NUM_DOMAINS, NUM_LABELS, PROBE_SETTINGS
 from tests.ccenv import episodes
 
@@ -51,13 +50,6 @@ STREAM = {"dataset": "digits", "network": "streaming", "weights": "cotrain"}
 """An environment without known best masks, for agents that read entropies."""
 # A right answer is worth two dense networks.
 PRICED = {"reward_kwargs": {"cost_weight": 0.5}}
-
-
-def seeded(settings, rows=32, seed=0, **more):
-    """A simulator that was seeded."""
-    simulator = Simulator(rows, **settings | more)
-    simulator.seed(seed)
-    return simulator
 
 
 def make_agent(name, rows=128, seed=0, env_settings=None, probe="blocks", **settings):

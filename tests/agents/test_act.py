@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import seeded
 
 from ccenv.agents.systems.act import Act, going_on, halt
 from ccenv.agents.systems.straight_through_ops import loss_under
 from ccenv.simulator.rollout import collect_rollout, walk
+from tests.ccenv.episodes import seeded
 
 SMALL = {
     "dataset": "digits",
@@ -21,13 +21,13 @@ SMALL = {
 }
 
 
-simulator_of = functools.partial(seeded, SMALL)
+simulator_of = functools.partial(seeded, **SMALL)
 
 
 def still():
     """The same with its network as it is at first, which nothing teaches."""
     network = simulator_of().network
-    return seeded({"dataset": "digits", "observation": "layer_input", "network": network}, 8)
+    return seeded(8, dataset="digits", observation="layer_input", network=network)
 
 
 def pondering(images=32, **settings_of_agent):

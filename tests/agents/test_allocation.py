@@ -2,19 +2,14 @@
 
 import pytest
 import torch
-from probes import seeded
 
-from ccenv.agents.systems.allocation import (
-    ConstrainedAllocation,
-    density_menu,
-    exit_menu,
-    offer_table,
-)
+from ccenv.agents.systems import allocation
 from ccenv.agents.systems.confidence import Confidence
 from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.tasks.allocation import allocate
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.tiny import write_prose
 
 EXITS = {"dataset": "probe", "network": "probe-exit", "observation": "layer_input"}
@@ -47,7 +42,7 @@ def prose(tmp_path, monkeypatch):
 
 
 def test_a_menu_of_exits_stops_at_each_and_at_none():
-    menu = exit_menu((1, 2, 1), [0, 2])
+    menu = allocation.exit_menu((1, 2, 1), [0, 2])
     assert [masks.tolist() for masks in menu] == [
         [[False], [True], [True]],
         [[True, True]] * 3,
@@ -57,7 +52,7 @@ def test_a_menu_of_exits_stops_at_each_and_at_none():
 
 @pytest.mark.parametrize("blocks", [(4, 3), (1, 1, 1), (1, 5, 1, 1)])
 def test_a_menu_of_densities_leads_from_nothing_to_everything_and_never_gives_up_a_block(blocks):
-    menu = density_menu(blocks, 4)
+    menu = allocation.density_menu(blocks, 4)
     assert [masks.shape for masks in menu] == [(4, n) for n in blocks]
     assert not any(masks[0].any() for masks in menu)
     assert all(masks[-1].all() for masks in menu)
@@ -67,10 +62,10 @@ def test_a_menu_of_densities_leads_from_nothing_to_everything_and_never_gives_up
 
 @pytest.mark.parametrize("cost_limit", [0.5, 0.7])
 def test_its_mean_cost_is_the_budget(cost_limit):
-    simulator = seeded(EXITS)
-    agent = ConstrainedAllocation(simulator, cost_limit=cost_limit)
+    simulator = seeded(**EXITS)
+    agent = allocation.ConstrainedAllocation(simulator, cost_limit=cost_limit)
     agent.choose()
-    _, values, costs = offer_table(simulator.on_split("validation", 256), agent.menu)
+    _, values, costs = allocation.offer_table(simulator.on_split("validation", 256), agent.menu)
     oracle = allocate(values.numpy(), costs.numpy(), cost_limit)
     found = [evaluate(simulator, agent, split="validation", seed=i) for i in range(8)]
     cost = sum(verdict.compute_cost for verdict in found) / len(found)
@@ -86,11 +81,11 @@ def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
     prose, weights, cost_limit
 ):
     own = {} if weights == "cotrain" else {"weights_kwargs": {}}
-    simulator = seeded(POSITIONS, 64, weights=weights, **own)
-    agent = ConstrainedAllocation(simulator, cost_limit=cost_limit)
+    simulator = seeded(64, **POSITIONS | own, weights=weights)
+    agent = allocation.ConstrainedAllocation(simulator, cost_limit=cost_limit)
     agent.learn(64 * 5)
     agent.choose()
-    seen, values, costs = offer_table(agent.validation(), agent.menu)
+    seen, values, costs = allocation.offer_table(agent.validation(), agent.menu)
     assert (costs.std(dim=0) > 0.005).all()
     budget = allocate(values.numpy(), costs.numpy(), cost_limit).mean_cost(costs.numpy())
     price, dear_price, share = agent.learned["prices"].tolist()
@@ -102,10 +97,10 @@ def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
     assert verdict.compute_cost <= cost_limit + 0.03
 
 
-@pytest.mark.parametrize("kind", [ConstrainedAllocation, Confidence])
+@pytest.mark.parametrize("kind", [allocation.ConstrainedAllocation, Confidence])
 def test_a_verdict_on_a_text_is_of_the_network_alone_and_changes_no_training(prose, kind):
     def judged(looks):
-        simulator = seeded(POSITIONS, 64, weights="cotrain")
+        simulator = seeded(64, **POSITIONS, weights="cotrain")
         agent = kind(simulator)
         for part in range(2):
             agent.learn(64 * 4)
@@ -122,8 +117,8 @@ def test_a_verdict_on_a_text_is_of_the_network_alone_and_changes_no_training(pro
 
 
 def test_in_training_every_offer_is_taken():
-    simulator = seeded(EXITS, 128, weights="cotrain")
-    agent = ConstrainedAllocation(simulator)
+    simulator = seeded(128, **EXITS, weights="cotrain")
+    agent = allocation.ConstrainedAllocation(simulator)
     masks = collect_rollout(simulator, agent, agent.generator).masks[:, :, 0]
     assert len(masks.t().unique(dim=0)) == agent.num_offers
     assert agent.learn(128) == 128
@@ -131,8 +126,8 @@ def test_in_training_every_offer_is_taken():
 
 
 def test_it_chooses_anew_when_the_network_has_learned():
-    simulator = seeded(UNITS, weights="cotrain")
-    agent = ConstrainedAllocation(simulator, cost_limit=0.6, num_offers=3)
+    simulator = seeded(**UNITS, weights="cotrain")
+    agent = allocation.ConstrainedAllocation(simulator, cost_limit=0.6, num_offers=3)
     before = agent.parameters()["weight"]
     agent.learn(128)
     assert not torch.equal(agent.parameters()["weight"], before)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import seeded
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.agents.systems.confidence import MEASURES, Confidence, doubt_threshold
 from ccenv.networks.core.protocol import dense_forward
+from tests.ccenv.episodes import seeded
 
 LEARNING = {
     "dataset": "digits",
@@ -24,7 +24,7 @@ NETWORKS = {
 
 def make(name="cascade", seed=0, **settings_given):
     network = {"network": name, "network_kwargs": NETWORKS[name]}
-    return seeded(LEARNING | network | settings_given, seed=seed)
+    return seeded(seed=seed, **LEARNING | network | settings_given)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_budget_or_price_before_the_look_changes_nothing_of_its_doubts(trained
 
 
 def test_without_exits_it_keeps_everything():
-    simulator = seeded(LEARNING, 8)
+    simulator = seeded(8, **LEARNING)
     assert judged(simulator, stop_shares=0.9).compute_cost == 1
 
 

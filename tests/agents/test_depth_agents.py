@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import seeded
 
 from ccenv.agents.advantages import greedy_rewards
 from ccenv.agents.systems.blockdrop import BlockDrop
@@ -14,6 +13,7 @@ from ccenv.agents.systems.pondernet import PonderNet, divergence, halting
 from ccenv.agents.systems.skipnet import SkipNet
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.simulator.rollout import collect_rollout, walk
+from tests.ccenv.episodes import seeded
 
 UNITS = {"dataset": "probe", "network": "probe-residual", "reward": "blockdrop"}
 PONDER = {
@@ -24,7 +24,7 @@ PONDER = {
 }
 
 
-simulator_of = functools.partial(seeded, UNITS, 16)
+simulator_of = functools.partial(seeded, 16, **UNITS)
 
 
 def test_blockdrop_decides_once_and_its_coins_are_bounded():
@@ -59,7 +59,7 @@ def test_blockdrops_curriculum_keeps_the_first_units_and_learns_from_the_last():
 
 
 def test_blockdrop_is_moved_by_what_beats_the_most_probable_masks():
-    agent = BlockDrop(seeded(UNITS, 64), curriculum_share=0.0, entropy_weight=0.0, alpha=1.0)
+    agent = BlockDrop(seeded(64, **UNITS), curriculum_share=0.0, entropy_weight=0.0, alpha=1.0)
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
     indices = agent.simulator.indices
     _, _, steps = walk(agent.simulator.on_split("train", 64), agent, None, indices)
@@ -80,7 +80,7 @@ def without_preferences(agent):
 
 
 def test_skipnet_learns_from_the_loss_by_hard_gates_and_then_from_returns_by_drawn_ones():
-    agent = without_preferences(SkipNet(seeded(UNITS, 64), start_density=0.75))
+    agent = without_preferences(SkipNet(seeded(64, **UNITS), start_density=0.75))
     first = collect_rollout(agent.simulator, agent, agent.generator)
     # Every gate is likelier kept, so that nothing is drawn.
     assert first.masks.all()
@@ -112,7 +112,7 @@ def test_while_masks_are_drawn_norms_keep_their_statistics_which_learning_norms_
 
 
 def test_skipnets_gate_has_a_gradient_of_the_task_where_its_block_is_skipped_too():
-    agent = without_preferences(SkipNet(seeded(UNITS, 64), start_density=0.25))
+    agent = without_preferences(SkipNet(seeded(64, **UNITS), start_density=0.25))
     before = {name: tensor.clone() for name, tensor in agent.parameters().items()}
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
     assert not rollout.masks.any()
@@ -144,7 +144,7 @@ def test_the_known_values_of_halting():
 
 
 def test_pondernet_halts_as_often_as_it_says_and_its_network_learns_from_that_step():
-    simulator = seeded(PONDER, 512)
+    simulator = seeded(512, **PONDER)
     agent = PonderNet(simulator, prior_rate=0.3)
     rollout = collect_rollout(simulator, agent, agent.generator)
     values, losses = agent.all_steps()
@@ -158,7 +158,7 @@ def test_pondernet_halts_as_often_as_it_says_and_its_network_learns_from_that_st
 
 
 def test_pondernets_gradient_is_that_of_the_expected_loss_and_the_divergence():
-    simulator = seeded(PONDER)
+    simulator = seeded(**PONDER)
     agent = PonderNet(simulator, prior_rate=0.3, prior_weight=0.5)
     rollout = collect_rollout(simulator, agent, agent.generator)
     with torch.no_grad():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import EXPERTS, seeded
+from probes import EXPERTS
 
 from ccenv.agents.systems.noisy_topk import (
     NoisyTopK,
@@ -20,14 +20,14 @@ from ccenv.networks.core.protocol import walk as walk_network
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
-from tests.ccenv.episodes import same_weights
+from tests.ccenv.episodes import same_weights, seeded
 
 SIZES = {"expert_size": 4, "channels": [2, 4], "first_units": 4}
 
 
 def simulator_of(images=64, num_experts=8, **more):
     sizes = {"num_experts": num_experts, **SIZES}
-    return seeded(EXPERTS | {"network_kwargs": sizes}, images, **more)
+    return seeded(images, **EXPERTS | {"network_kwargs": sizes} | more)
 
 
 def drawn(seed, *shape):

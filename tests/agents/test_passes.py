@@ -6,15 +6,15 @@ import torch
 from ccenv.agents.passes import CLIP_RANGE, log_probs, objective
 from ccenv.agents.reinforce import Reinforce
 from ccenv.simulator.rollout import collect_rollout
-from tests.agents.probes import UNEVEN, seeded
-from tests.ccenv.episodes import same_weights
+from tests.agents.probes import UNEVEN
+from tests.ccenv.episodes import same_weights, seeded
 
 SEQUENCE = {"dataset": "documents", "network": "documents", "episode": "sequence"}
 SEQUENCE |= {"reward": "probability_minus_cost"}
 
 
 def drawn(settings, **own):
-    simulator = seeded(settings, 8)
+    simulator = seeded(8, **settings)
     agent = Reinforce(simulator, **own)
     return agent, collect_rollout(simulator, agent, agent.generator)
 

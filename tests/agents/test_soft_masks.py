@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import EXPERTS, UNEVEN, make_agent, seeded
+from probes import EXPERTS, UNEVEN, make_agent
 
 from ccenv.agents.advantages import greedy_rewards
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
@@ -20,6 +20,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
+from tests.ccenv.episodes import seeded
 
 
 def small_network():
@@ -126,7 +127,7 @@ def test_a_price_of_usage_closes_gates_and_without_one_the_task_opens_some():
 
 def router(rows=32, **settings):
     return TopK(
-        seeded(EXPERTS, rows), **{"num_kept": 1, "noise": 0.0, "balance_weight": 0.0} | settings
+        seeded(rows, **EXPERTS), **{"num_kept": 1, "noise": 0.0, "balance_weight": 0.0} | settings
     )
 
 

@@ -14,8 +14,7 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.observations import LAST_SYMBOLS
-from tests.agents.probes import seeded
-from tests.ccenv.episodes import NUM_SYMBOLS
+from tests.ccenv.episodes import NUM_SYMBOLS, seeded
 
 WITH_EMBEDDINGS = ["actor_critic", "disarm", "gumbel", "rloo", "straight_through", "topk"]
 
@@ -32,7 +31,7 @@ def make(rows=12, **more):
         "reward": "negative_nll",
         "observation": LAST_SYMBOLS,
     }
-    return seeded(given | more, rows)
+    return seeded(rows, **given | more)
 
 
 @pytest.mark.parametrize("group_size", [1, 3])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import EXPERTS, seeded
+from probes import EXPERTS
 
 from ccenv.agents.systems.wta_retrieval import (
     WtaRetrieval,
@@ -18,6 +18,7 @@ from ccenv.agents.systems.wta_retrieval import (
 )
 from ccenv.base.seeding import stream
 from ccenv.simulator.rollout import walk
+from tests.ccenv.episodes import seeded
 
 MLP = {"dataset": "digits", "num_blocks": (16, 12), "block_size": 4, "weights": "cotrain"}
 
@@ -27,7 +28,7 @@ def drawn(seed, *shape):
 
 
 def simulator_of(images=64, **more):
-    return seeded(MLP, images, **more)
+    return seeded(images, **MLP | more)
 
 
 def share_of_equal_codes(one, other, window, count=40_000):
@@ -117,7 +118,7 @@ def test_it_rehashes_at_updates_ever_further_apart_and_in_the_end():
 
 
 def test_experts_are_looked_up_by_all_that_they_read():
-    simulator = seeded(EXPERTS, 16)
+    simulator = seeded(16, **EXPERTS)
     agent = WtaRetrieval(simulator, max_kept=2)
     _, actions, _ = walk(simulator, agent, None)
     assert (actions[0].sum(dim=1) <= 2).all()

@@ -51,9 +51,9 @@ def same_weights(one, other):
     return all(torch.equal(*pair) for pair in pairs)
 
 
-def seeded(rows, **settings):
+def seeded(rows=32, seed=0, **settings):
     simulator = Simulator(rows, **settings)
-    simulator.seed(0)
+    simulator.seed(seed)
     return simulator
 
 

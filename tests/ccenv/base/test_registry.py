@@ -6,17 +6,10 @@ import pytest
 import torch
 
 from ccenv.agents import AGENTS, Agent
-from ccenv.base.registry import (
-    MOVED,
-    Table,
-    check_names,
-    has_module,
-    import_object,
-    resolve,
-)
+from ccenv.base import registry
 from ccenv.base.seeding import stream, stream_seed
 
-TABLE = Table({"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"})
+TABLE = registry.Table({"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"})
 
 
 @pytest.fixture
@@ -29,17 +22,17 @@ def modules(tmp_path, monkeypatch):
 def test_a_known_name_gives_the_tables_object_or_imports_it():
     import math
 
-    assert resolve("pi", TABLE, "number") == 3
-    assert resolve("square", TABLE, "number") is math.sqrt
-    assert resolve("math:floor", TABLE, "number") is math.floor
+    assert registry.resolve("pi", TABLE, "number") == 3
+    assert registry.resolve("square", TABLE, "number") is math.sqrt
+    assert registry.resolve("math:floor", TABLE, "number") is math.floor
     assert TABLE["square"] is math.sqrt
     assert issubclass(AGENTS["reinforce"], Agent)
 
 
 def test_an_attribute_may_be_none_or_false(modules):
     (modules / "empties.py").write_text("nothing = None\nno = False\n")
-    assert resolve("empties:nothing", {}, "thing") is None
-    assert resolve("empties:no", {}, "thing") is False
+    assert registry.resolve("empties:nothing", {}, "thing") is None
+    assert registry.resolve("empties:no", {}, "thing") is False
 
 
 @pytest.mark.parametrize(
@@ -59,7 +52,7 @@ def test_an_attribute_may_be_none_or_false(modules):
 )
 def test_a_wrong_name_says_what_is_wrong_and_what_is_near(name, message):
     with pytest.raises(ValueError, match=message):
-        resolve(name, TABLE, "number")
+        registry.resolve(name, TABLE, "number")
 
 
 @pytest.mark.parametrize(
@@ -76,17 +69,17 @@ def test_a_wrong_name_says_what_is_wrong_and_what_is_near(name, message):
 def test_an_error_inside_the_users_module_stays_as_it_is(modules, text, error):
     (modules / "mine_with_error.py").write_text(text)
     with pytest.raises(error):
-        resolve("mine_with_error:thing", {}, "thing")
+        registry.resolve("mine_with_error:thing", {}, "thing")
 
 
 def test_check_names_passes_known_names_and_suggests_for_others():
-    check_names(["a", "b"], ["a", "b", "c"], "letter")
+    registry.check_names(["a", "b"], ["a", "b", "c"], "letter")
     with pytest.raises(ValueError, match="unknown letter 'd': choose one of a, b, c"):
-        check_names(["a", "d"], "abc", "letter")
+        registry.check_names(["a", "d"], "abc", "letter")
     with pytest.raises(ValueError, match="unknown letter None"):
-        check_names([None], "abc", "letter")
+        registry.check_names([None], "abc", "letter")
     with pytest.raises(ValueError, match=r"unknown letter \['a'\]"):
-        check_names([["a"]], "abc", "letter")
+        registry.check_names([["a"]], "abc", "letter")
 
 
 def test_streams_of_other_names_and_seeds_are_independent_and_repeat():
@@ -101,16 +94,16 @@ def test_streams_of_other_names_and_seeds_are_independent_and_repeat():
 
 
 @pytest.mark.parametrize(
-    "path", [*MOVED, "ccenv.agents.earlier:Rloo", "ccenv.networks.mlp:GatedMLP"]
+    "path", [*registry.MOVED, "ccenv.agents.earlier:Rloo", "ccenv.networks.mlp:GatedMLP"]
 )
 def test_what_a_file_names_by_an_earlier_module_is_found(path):
-    found = import_object(path, "class")
+    found = registry.import_object(path, "class")
     assert found.__name__ == path.partition(":")[2]
 
 
 def test_a_name_that_never_was_is_no_module():
-    assert not has_module("ccenv.runs.never")
-    assert not has_module("ccenv.base.values.never")
-    assert has_module("ccenv.runs.commands.train")
+    assert not registry.has_module("ccenv.runs.never")
+    assert not registry.has_module("ccenv.base.values.never")
+    assert registry.has_module("ccenv.runs.commands.train")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("ccenv.runs.never")

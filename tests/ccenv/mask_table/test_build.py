@@ -9,19 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ccenv
+from ccenv import mask_table
 from ccenv.base.files import DamagedFileError, arrays_digest
 from ccenv.base.seeding import stream
 from ccenv.data import Split
-from ccenv.mask_table import (
-    Menu,
-    all_masks,
-    build,
-    drawn_menu,
-    header,
-    menus_of,
-    read_table,
-    write_table,
-)
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.rewards import correct, log_likelihood
@@ -81,7 +72,7 @@ def simulator_of(make):
 
 def built(simulator, folder, **settings):
     settings = {"batch_size": BATCH} | settings
-    return build(simulator.network, simulator.data, folder / "t.safetensors", **settings)
+    return mask_table.build(simulator.network, simulator.data, folder / "t.safetensors", **settings)
 
 
 def walked(simulator, images, masks):
@@ -104,7 +95,7 @@ def entries(table, images, numbers):
 
 def test_entries_are_the_environments_steps_bit_for_bit(made):
     (simulator, found, _), generator = made, np.random.default_rng(0)
-    masks = all_masks(found.header.menus)
+    masks = mask_table.all_masks(found.header.menus)
     for number in generator.permutation(len(masks)):
         first = BATCH * int(generator.integers(NUM_IMAGES // BATCH))
         images = np.arange(first, first + BATCH)
@@ -118,7 +109,8 @@ def test_labels_may_be_stored_as_bytes_as_those_of_texts_are(tmp_path):
     split, network = images_of("test"), layers().eval().requires_grad_(False)
     stored = Split(split.images, split.labels.to(torch.uint8), split.num_classes)
     one, other = (
-        build(network, s, tmp_path / str(n), limit=4) for n, s in enumerate((split, stored))
+        mask_table.build(network, s, tmp_path / str(n), limit=4)
+        for n, s in enumerate((split, stored))
     )
     assert np.array_equal(one.right, other.right)
     assert np.array_equal(one.bills, other.bills)
@@ -126,7 +118,7 @@ def test_labels_may_be_stored_as_bytes_as_those_of_texts_are(tmp_path):
 
 def test_among_other_images_and_masks_entries_differ_by_rounding_alone(made):
     (simulator, found, _), generator = made, np.random.default_rng(1)
-    masks = all_masks(found.header.menus)
+    masks = mask_table.all_masks(found.header.menus)
     for _ in range(8):
         images, numbers = (generator.integers(n, size=BATCH) for n in (NUM_IMAGES, len(masks)))
         outcome = walked(simulator, images, masks[numbers])
@@ -145,7 +137,7 @@ def test_a_file_holds_the_table_and_what_is_seen_at_the_first_gate(made):
     simulator.begin(torch.arange(BATCH))
     seen = simulator.network.look(0, simulator.state.hidden).numpy()
     assert np.array_equal(found.look[:BATCH], seen)
-    read = read_table(path)
+    read = mask_table.read_table(path)
     assert read.header == found.header
     for name in ("right", "nll", "macs", "look", "bills"):
         assert np.array_equal(getattr(read, name), getattr(found, name))
@@ -171,7 +163,7 @@ def test_building_changes_nothing_and_comes_to_the_same(made, tmp_path):
 
 def test_what_stands_behind_an_exit_that_is_taken_is_ignored_and_free(tmp_path):
     found = built(simulator_of(with_exit), tmp_path)
-    masks = all_masks(found.header.menus)
+    masks = mask_table.all_masks(found.header.menus)
     stops = np.flatnonzero(~masks[:, 1])
     for first in stops[::2]:
         assert np.array_equal(found.nll[:, first], found.nll[:, first + 1])
@@ -207,7 +199,7 @@ def test_every_block_is_computed_once_a_prefix(tmp_path):
     network.eval().requires_grad_(False)
     for body in bodies:
         body.rows = 0
-    build(network, images_of("test"), tmp_path / "t.safetensors", batch_size=BATCH)
+    mask_table.build(network, images_of("test"), tmp_path / "t.safetensors", batch_size=BATCH)
     # One input more walks the prefixes of all but the last two units for their bills.
     assert [body.rows for body in bodies] == [41, 82, NUM_IMAGES << 2, NUM_IMAGES << 3]
 
@@ -250,8 +242,8 @@ def test_several_processes_build_the_same_table(made, tmp_path):
 def test_a_menu_has_the_whole_tables_entries(plain, tmp_path):
     simulator, whole, _ = plain
     menu = built(simulator, tmp_path, menus=[["000", "101", "011"], None])
-    every = all_masks(whole.header.menus).tolist()
-    numbers = [every.index(mask) for mask in all_masks(menu.header.menus).tolist()]
+    every = mask_table.all_masks(whole.header.menus).tolist()
+    numbers = [every.index(mask) for mask in mask_table.all_masks(menu.header.menus).tolist()]
     assert np.array_equal(menu.nll, whole.nll[:, numbers])
     assert np.array_equal(menu.is_right(), whole.is_right()[:, numbers])
     assert np.array_equal(menu.macs, whole.macs[numbers])
@@ -259,41 +251,41 @@ def test_a_menu_has_the_whole_tables_entries(plain, tmp_path):
 
 
 def test_masks_are_numbered_in_counting_order():
-    masks = all_masks(tuple(Menu(count) for count in (3, 1, 2)))
+    masks = mask_table.all_masks(tuple(mask_table.Menu(count) for count in (3, 1, 2)))
     assert ((masks << np.arange(5, -1, -1)).sum(axis=1) == np.arange(1 << 6)).all()
 
 
 def test_a_drawn_menu_has_nothing_everything_and_no_mask_twice():
-    menu = drawn_menu(6, 9, stream(0, "menu"))
+    menu = mask_table.drawn_menu(6, 9, stream(0, "menu"))
     assert {"000000", "111111"} <= set(menu)
     assert len(menu) <= 9
-    assert drawn_menu(3, 8, stream(0, "menu")) is None
+    assert mask_table.drawn_menu(3, 8, stream(0, "menu")) is None
 
 
 @pytest.mark.parametrize("masks", [["00"], ["000", "000"], [], ["0a0"]])
 def test_masks_that_do_not_fit_a_gate_are_refused(masks):
     with pytest.raises(ValueError, match="different masks of 3"):
-        menus_of(layers().gates, [masks, None])
+        mask_table.menus_of(layers().gates, [masks, None])
 
 
 def test_networks_that_are_not_frozen_are_refused(tmp_path):
     data, path = images_of("test"), tmp_path / "t.safetensors"
     with pytest.raises(ValueError, match="training mode"):
-        build(residual().train(), data, path)
+        mask_table.build(residual().train(), data, path)
     with pytest.raises(ValueError, match="learns"):
-        build(residual().eval(), data, path)
+        mask_table.build(residual().eval(), data, path)
 
 
 def test_more_units_than_fit_are_refused_with_the_size_they_would_have(tmp_path):
     network = ccenv.GatedMLP(64, num_blocks=(20, 20), block_size=1).eval().requires_grad_(False)
     with pytest.raises(ValueError, match=r"1,099,511,627,776 masks \(40 .*102,254,58\d\.\d MB"):
-        build(network, images_of("test"), tmp_path / "t.safetensors")
+        mask_table.build(network, images_of("test"), tmp_path / "t.safetensors")
     # Fewer bytes than many a disk has, but hours of work.
     network = ccenv.GatedMLP(64, num_blocks=(12, 12), block_size=1).eval().requires_grad_(False)
     with pytest.raises(ValueError, match=r"16,777,216 masks \(24 .* 1,560\.3 MB; limit the inputs"):
-        build(network, images_of("test"), tmp_path / "t.safetensors")
+        mask_table.build(network, images_of("test"), tmp_path / "t.safetensors")
     with pytest.raises(ValueError, match="limit"):
-        build(simulator_of(layers).network, images_of("test"), tmp_path / "t", limit=41)
+        mask_table.build(simulator_of(layers).network, images_of("test"), tmp_path / "t", limit=41)
 
 
 def test_damaged_and_other_files_are_refused(plain, tmp_path):
@@ -301,16 +293,16 @@ def test_damaged_and_other_files_are_refused(plain, tmp_path):
     for wrong in (content[:-7], content[:-1] + bytes([content[-1] ^ 1]), b"", content[:20]):
         path.write_bytes(wrong)
         with pytest.raises(DamagedFileError):
-            read_table(path)
+            mask_table.read_table(path)
     save_file(load_file(plain[2]), path)
     with pytest.raises(DamagedFileError, match="another kind"):
-        read_table(path)
+        mask_table.read_table(path)
     other = dataclasses.replace(plain[1].header, version=99)
-    write_table(path, dataclasses.replace(plain[1], header=other))
+    mask_table.write_table(path, dataclasses.replace(plain[1], header=other))
     with pytest.raises(ValueError, match="version 1, got 99"):
-        read_table(path)
+        mask_table.read_table(path)
     with pytest.raises(FileNotFoundError):
-        read_table(tmp_path / "none.safetensors")
+        mask_table.read_table(tmp_path / "none.safetensors")
 
 
 def test_a_header_says_what_is_compared_and_not_with_what_it_was_made(plain):
@@ -318,7 +310,7 @@ def test_a_header_says_what_is_compared_and_not_with_what_it_was_made(plain):
     other = dataclasses.replace(found, made_with={"cpu": "two"})
     assert found == other
     assert found.digest == other.digest
-    assert header.header_from(header.header_text(found)) == found
+    assert mask_table.header.header_from(mask_table.header.header_text(found)) == found
 
 
 def test_scores_are_right_or_wrong_or_log_likelihoods(plain):

@@ -7,13 +7,9 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
+from ccenv.networks.baselines import text
 from ccenv.networks.baselines.dense import half
 from ccenv.networks.baselines.pruned import pruned, pruned_blocks
-from ccenv.networks.baselines.text import (
-    cascade_bytes,
-    hashed_ngrams,
-    pruned_bytes,
-)
 from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import memory_bytes
@@ -199,7 +195,7 @@ def drawn(rows=7):
 
 
 def test_a_pruned_one_is_the_dense_network_of_its_weights_before_and_after_it_is_pruned():
-    network = pruned_bytes(WINDOW, SYMBOLS, units=(8, 5), macs=40, **SIZES).eval()
+    network = text.pruned_bytes(WINDOW, SYMBOLS, units=(8, 5), macs=40, **SIZES).eval()
     tokens, kept = drawn()
     linears = network.layers.layers
     assert network.dense_macs == FEATURES * 8 + 8 * 5 + 5 * SYMBOLS
@@ -213,14 +209,14 @@ def test_a_pruned_one_is_the_dense_network_of_its_weights_before_and_after_it_is
 
 
 def test_memory_of_a_pruned_one_is_what_is_left_with_its_indices_and_the_embeddings_whole():
-    network = pruned_bytes(WINDOW, SYMBOLS, units=(8, 5), macs=40, **SIZES)
+    network = text.pruned_bytes(WINDOW, SYMBOLS, units=(8, 5), macs=40, **SIZES)
     network.after_update(1.0)
     rows = 8 + 5 + SYMBOLS
     assert memory_bytes(network) == 40 * (4 + 2) + (rows + 3) * 4 + rows * 4 + SYMBOLS * 3 * 4
 
 
 def test_a_cascade_is_the_small_dense_network_or_the_large_one():
-    network = cascade_bytes(WINDOW, SYMBOLS, first=(4,), then=(8, 5), **SIZES).eval()
+    network = text.cascade_bytes(WINDOW, SYMBOLS, first=(4,), then=(8, 5), **SIZES).eval()
     tokens, kept = drawn()
     small, large = network.part(0).head, network.head
     for goes_on, units, body in ((~kept, (4,), small), (kept, (8, 5), large)):
@@ -303,14 +299,14 @@ def test_each_length_has_its_share_of_the_rows_and_equal_shares_are_the_default(
 
 
 def test_a_symbol_that_there_is_not_has_no_row():
-    network = hashed_ngrams(WINDOW, SYMBOLS, **HASHED)
+    network = text.hashed_ngrams(WINDOW, SYMBOLS, **HASHED)
     for wrong in (-1, SYMBOLS + 1):
         with pytest.raises(IndexError):
             network.start(torch.full((1, *WINDOW), wrong))
 
 
 def test_of_a_sequences_first_symbols_only_those_that_are_there_have_rows():
-    stem = filled(hashed_ngrams(WINDOW, SYMBOLS, **HASHED)).stem
+    stem = filled(text.hashed_ngrams(WINDOW, SYMBOLS, **HASHED)).stem
     tokens, _ = drawn()
     for length in range(1, 5):
         first = tokens.clone()
@@ -322,4 +318,4 @@ def test_of_a_sequences_first_symbols_only_those_that_are_there_have_rows():
 
 
 def hashed(**sizes):
-    return hashed_ngrams(WINDOW, SYMBOLS, **HASHED | sizes)
+    return text.hashed_ngrams(WINDOW, SYMBOLS, **HASHED | sizes)

@@ -122,18 +122,13 @@ SETTINGS = {
 }
 
 
-def test_what_is_no_decoder_and_a_cache_of_another_network_are_refused():
+def test_what_is_no_decoder_is_refused():
     tokens = symbols()[:1]
     plain = nn.Sequential(nn.Embedding(SYMBOLS, 4), nn.Flatten(), nn.Linear(4 * LENGTH, 3)).eval()
     with pytest.raises(ValueError, match=r"expected a decoder with positions=True.*got Sequential"):
         gate(plain, {"2": "zero"}, tokens, positions=True)
     with pytest.raises(ValueError, match=r"of at least 2, got torch.int64 \[1, 1\]"):
         gate(Writer(LENGTH, SYMBOLS), {"layers.0": "unit"}, tokens[:, :1], positions=True)
-    network, other = (writer((LENGTH,), SYMBOLS) for _ in range(2))
-    with pytest.raises(ValueError, match="a cache that this network has made, got another"):
-        other.start_cached(tokens, network.cache_before(tokens))
-    with pytest.raises(ValueError, match="the end of one sequence, got 2 inputs"):
-        network.cache_before(symbols())
 
 
 def test_a_gated_decoder_is_trained_over_sequences(prose):

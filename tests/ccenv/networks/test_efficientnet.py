@@ -9,31 +9,25 @@ from torch import nn
 from ccenv.data.split import Split
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.protocol import forward
-from ccenv.networks.pretrained.efficientnet import (
-    FILE,
-    SameConv2d,
-    efficientnet_lite0,
-    load_lite0,
-    logistic_regression,
-)
+from ccenv.networks.pretrained import efficientnet as lite
 from ccenv.networks.pretrained.packages import packaged_path
 from tests.ccenv.networks.tiny import MOBILE
 
 
 def small(num_classes=3, input_shape=(3, 8, 8), seed=0):
     torch.manual_seed(seed)
-    return efficientnet_lite0(input_shape, num_classes, **MOBILE)
+    return lite.efficientnet_lite0(input_shape, num_classes, **MOBILE)
 
 
 def is_installed():
     try:
-        packaged_path(FILE)
+        packaged_path(lite.FILE)
     except ImportError:
         return False
     return True
 
 
-real = pytest.mark.skipif(not is_installed(), reason=f"{FILE.package} is not installed")
+real = pytest.mark.skipif(not is_installed(), reason=f"{lite.FILE.package} is not installed")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -47,7 +41,7 @@ def test_its_residual_blocks_are_gates(channels):
 def test_padding_is_tensorflows(side, kernel):
     # Windows start at even pixels less (kernel - 1) / 2 where the side is odd, and one pixel later
     # where it is even: a kernel that reads one pixel of its window shows which.
-    conv = SameConv2d(1, 1, kernel, 2)
+    conv = lite.SameConv2d(1, 1, kernel, 2)
     place = kernel // 2 - (side % 2 == 0)
     with torch.no_grad():
         conv.weight.zero_()
@@ -66,13 +60,13 @@ def test_inputs_of_the_size_that_blocks_see_are_not_resized():
 def test_every_weight_of_the_file_needs_its_place():
     network, other = small(), small(seed=1)
     named = {theirs(name): value for name, value in other.state_dict().items()}
-    load_lite0(network, named, is_own=True)
+    lite.load_lite0(network, named, is_own=True)
     images = torch.rand(2, 3, 8, 8)
     masks = [torch.ones(2, 1, dtype=torch.bool)] * 3
     assert torch.equal(forward(network, images, masks), forward(other, images, masks))
     for broken in ({**named, "_blocks.9._bn0.bias": torch.zeros(1)}, dict([*named.items()][1:])):
         with pytest.raises(ValueError, match="expected weights of an EfficientNet-Lite0"):
-            load_lite0(network, broken, is_own=True)
+            lite.load_lite0(network, broken, is_own=True)
 
 
 def theirs(name):
@@ -119,7 +113,7 @@ def test_logistic_regression_ends_where_its_price_is_lowest(seed, l2):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(40, 5, generator=generator) * 3 + 1
     labels = torch.randint(0, 3, (40,), generator=generator)
-    weight, bias = logistic_regression(features, labels, 3, l2)
+    weight, bias = lite.logistic_regression(features, labels, 3, l2)
     deviation = features.std(dim=0, correction=0)
 
     def priced(weight, bias):
@@ -135,10 +129,10 @@ def test_logistic_regression_ends_where_its_price_is_lowest(seed, l2):
 
 @real
 def test_imagenets_weights_all_have_their_place():
-    network = efficientnet_lite0(image_size=32)
+    network = lite.efficientnet_lite0(image_size=32)
     names = [gate.name for gate in network.gates]
     assert names == [f"blocks.{i}" for i in (2, 4, 6, 7, 9, 10, 12, 13, 14)]
     assert OwnWeights in network.abilities
-    assert OwnWeights not in efficientnet_lite0(num_classes=10, image_size=32).abilities
+    assert OwnWeights not in lite.efficientnet_lite0(num_classes=10, image_size=32).abilities
     own = sum(parameter.numel() for parameter in network.parameters())
     assert own == 4_652_008

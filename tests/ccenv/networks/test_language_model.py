@@ -365,15 +365,6 @@ def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symb
     assert 0 < with_cache.density < 1
 
 
-def test_a_cache_of_another_network_or_of_several_sequences_is_refused():
-    network, other = model(), model()
-    inputs = positions(symbols(3))[-1:]
-    with pytest.raises(ValueError, match="a cache that this network has made, got another"):
-        other.start_cached(inputs, network.cache_before(inputs))
-    with pytest.raises(ValueError, match="the end of one sequence, got 3 inputs"):
-        network.cache_before(positions(symbols(3)))
-
-
 def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):
     simulator = seeded(2 * LENGTH, **SETTINGS | {"observation": "layer_input"})
     agent = AGENTS["sb3_ppo"](simulator, seed=0)

@@ -14,29 +14,22 @@ from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import inactive_entries
 from ccenv.networks.core.protocol import dense_forward, forward, through, walk
 from ccenv.networks.core.unrolled import sequence_logits
-from tests.ccenv.networks.tiny import (
-    NETWORKS,
-    built,
-    inputs_of,
-    masks_of,
-    positions,
-    symbols,
-)
+from tests.ccenv.networks import tiny
 
 OTHERS = {"mlp-dropout-0.2", "mlp-dropout-0.5"}
 """The fully connected network in training alone."""
 WITH_CACHE = ("lm", "patches", "gru", "skip_gru", "decoder")
-OF_SEQUENCES = [name for name in NETWORKS if name.startswith(WITH_CACHE)]
+OF_SEQUENCES = [name for name in tiny.NETWORKS if name.startswith(WITH_CACHE)]
 
 
 def test_every_network_of_the_table_is_here():
-    assert set(BY_NAME) - OTHERS <= set(NETWORKS)
+    assert set(BY_NAME) - OTHERS <= set(tiny.NETWORKS)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny.NETWORKS)
 def test_a_network_keeps_the_checkers_laws(name):
-    network = built(name)
-    check_network(network, inputs_of(name, 2))
+    network = tiny.built(name)
+    check_network(network, tiny.inputs_of(name, 2))
     assert (name in OF_SEQUENCES) == (ability(network, Caches) is not None)
 
 
@@ -56,11 +49,11 @@ def assert_close(found, expected):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny.NETWORKS)
 def test_backends_agree_in_logits_and_gradients(name):
-    network = built(name)
+    network = tiny.built(name)
     for rows, density in ((1, 0.5), (7, 0.0), (7, 0.5)):
-        inputs, masks = inputs_of(name, rows), masks_of(network, rows, density)
+        inputs, masks = tiny.inputs_of(name, rows), tiny.masks_of(network, rows, density)
         drawn, found = [torch.rand(mask.shape) for mask in masks], []
         for backend in ("reference", "cpu", "auto"):
             for scales in (None, drawn):
@@ -73,10 +66,10 @@ def test_backends_agree_in_logits_and_gradients(name):
             assert_close(weighed, found[1])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny.NETWORKS)
 def test_masks_of_one_input_share_it_and_give_what_each_gives_alone(name):
-    network, inputs = built(name), inputs_of(name, 2)
-    masks = masks_of(network, 6)
+    network, inputs = tiny.built(name), tiny.inputs_of(name, 2)
+    masks = tiny.masks_of(network, 6)
     weights = [torch.rand(mask.shape) for mask in masks]
     for backend in ("reference", "cpu", "auto"):
         shared, alone = (
@@ -86,11 +79,11 @@ def test_masks_of_one_input_share_it_and_give_what_each_gives_alone(name):
         assert_close(shared, alone)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny.NETWORKS)
 @torch.no_grad()
 def test_plain_weights_copies_and_packed_networks_answer_alike_and_no_rows_give_no_rows(name):
-    network, inputs = built(name), inputs_of(name, 5)
-    masks = masks_of(network, 5)
+    network, inputs = tiny.built(name), tiny.inputs_of(name, 5)
+    masks = tiny.masks_of(network, 5)
     none, ones = [mask[:0] for mask in masks], [torch.ones(mask.shape) for mask in masks]
     full = [torch.ones_like(mask) for mask in masks]
     assert walk(network, inputs[:0], lambda gate, _: none[gate]).shape == (0, network.num_classes)
@@ -113,14 +106,16 @@ def test_plain_weights_copies_and_packed_networks_answer_alike_and_no_rows_give_
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny.NETWORKS)
 @torch.no_grad()
 def test_norms_of_blocks_are_those_of_what_was_computed(name):
-    network, inputs = built(name), inputs_of(name, 4)
+    network, inputs = tiny.built(name), tiny.inputs_of(name, 4)
     if (norms := ability(network, Norms)) is None:
         return
     hidden = network.start(inputs)
-    for index, (gate, mask) in enumerate(zip(network.gates, masks_of(network, 4), strict=True)):
+    for index, (gate, mask) in enumerate(
+        zip(network.gates, tiny.masks_of(network, 4), strict=True)
+    ):
         hidden = network.step(index, hidden, mask)
         if norms.tells_norms(index):
             found = norms.block_norms(index, hidden)
@@ -140,7 +135,7 @@ def masks_by(rule, network, inputs):
 
 @pytest.mark.parametrize("name", OF_SEQUENCES)
 def test_a_cache_gives_what_whole_sequences_give_with_gradients_to_earlier_symbols(name):
-    network, inputs = built(name).requires_grad_(True), positions(symbols(5, 3), 5)
+    network, inputs = tiny.built(name).requires_grad_(True), tiny.positions(tiny.symbols(5, 3), 5)
     rule = functools.partial(by_the_end, network)
     masks, earlier = masks_by(rule, network, inputs), ()
     if ability(network, ReadsEarlier):
@@ -155,7 +150,7 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_to_earlier_symbo
 
 @pytest.mark.parametrize("name", OF_SEQUENCES)
 def test_sequences_go_on_position_by_position_under_the_masks_that_were_executed(name):
-    network, inputs = built(name), positions(symbols(5, 5), 5)
+    network, inputs = tiny.built(name), tiny.positions(tiny.symbols(5, 5), 5)
     if ability(network, Continues) is None:
         return
     rule = functools.partial(by_the_end, network)
@@ -171,9 +166,18 @@ WITH_BLOCKS = [n for n in OF_SEQUENCES if n.startswith(("lm", "dec")) and n != "
 
 
 @pytest.mark.parametrize("name", WITH_BLOCKS)
+def test_a_cache_of_another_network_or_of_several_sequences_is_refused(name):
+    network, inputs = tiny.built(name), tiny.positions(tiny.symbols(3), 5)
+    with pytest.raises(ValueError, match="a cache that this network has made, got another"):
+        copy.deepcopy(network).start_cached(inputs[-1:], network.cache_before(inputs[-1:]))
+    with pytest.raises(ValueError, match="the end of one sequence, got 3 inputs"):
+        network.cache_before(inputs)
+
+
+@pytest.mark.parametrize("name", WITH_BLOCKS)
 @torch.no_grad()
 def test_what_no_position_keeps_is_not_read(name):
-    network, inputs = built(name), positions(symbols(5, 3), 5)
+    network, inputs = tiny.built(name), tiny.positions(tiny.symbols(5, 3), 5)
 
     def rule(gate, hidden, inputs):
         is_later = torch.arange(network.gates[gate].num_blocks) > 0

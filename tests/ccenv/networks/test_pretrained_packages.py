@@ -8,18 +8,11 @@ import pytest
 import torch
 
 from ccenv.base.files import DamagedFileError
-from ccenv.networks.pretrained import efficientnet, smollm
+from ccenv.networks.pretrained import efficientnet, packages, smollm
 from ccenv.networks.pretrained.efficientnet import efficientnet_lite0
-from ccenv.networks.pretrained.packages import (
-    PackagedFile,
-    checked_path,
-    has_package_weights,
-    needed,
-    packaged_tensors,
-)
 from ccenv.networks.pretrained.smollm import smollm2
 
-ABSENT = PackagedFile("ccenv-no-such-package", "nothing/at/all.pth", "0" * 64)
+ABSENT = packages.PackagedFile("ccenv-no-such-package", "nothing/at/all.pth", "0" * 64)
 
 
 @pytest.fixture
@@ -35,7 +28,7 @@ def install(tmp_path, monkeypatch):
         (tmp_path / "held_here-1.0.dist-info" / "METADATA").write_text(metadata)
         monkeypatch.syspath_prepend(tmp_path)
         digest = hashlib.sha256(content).hexdigest()
-        return PackagedFile("held-here", "held_here/weights.pth", digest)
+        return packages.PackagedFile("held-here", "held_here/weights.pth", digest)
 
     return done
 
@@ -47,15 +40,15 @@ def saved(content, folder):
 
 def test_tensors_are_read_and_the_package_is_not_imported(install, tmp_path):
     file = install(saved({"a": torch.arange(3)}, tmp_path))
-    assert packaged_tensors(file)["a"].tolist() == [0, 1, 2]
-    assert checked_path(file).name == "weights.pth"
+    assert packages.packaged_tensors(file)["a"].tolist() == [0, 1, 2]
+    assert packages.checked_path(file).name == "weights.pth"
     assert "held_here" not in sys.modules
 
 
 def test_a_file_with_another_hash_is_refused(install, tmp_path):
     file = install(saved({"a": torch.arange(3)}, tmp_path))
-    other = PackagedFile(file.package, file.path, "0" * 64)
-    for read in (packaged_tensors, checked_path):
+    other = packages.PackagedFile(file.package, file.path, "0" * 64)
+    for read in (packages.packaged_tensors, packages.checked_path):
         with pytest.raises(
             DamagedFileError, match=r"expected held_here/weights.pth .* SHA-256 000"
         ):
@@ -69,28 +62,30 @@ class Harmful:
 
 def test_a_file_that_would_run_code_is_not_followed(install):
     with pytest.raises(pickle.UnpicklingError):
-        packaged_tensors(install(pickle.dumps(Harmful(), protocol=2)))
+        packages.packaged_tensors(install(pickle.dumps(Harmful(), protocol=2)))
 
 
 def test_a_package_without_its_file_is_refused(install):
     file = install(b"")
     with pytest.raises(ImportError, match="no such file"):
-        checked_path(PackagedFile(file.package, "held_here/other.pth", file.sha256))
+        packages.checked_path(
+            packages.PackagedFile(file.package, "held_here/other.pth", file.sha256)
+        )
 
 
 def test_a_missing_extra_says_what_to_run(monkeypatch):
     command = r'pip install "ccenv\[pretrained\]"'
     monkeypatch.setattr(efficientnet, "FILE", ABSENT)
     monkeypatch.setattr(smollm, "FILE", ABSENT)
-    for read in (lambda: packaged_tensors(ABSENT), efficientnet_lite0, smollm2):
+    for read in (lambda: packages.packaged_tensors(ABSENT), efficientnet_lite0, smollm2):
         with pytest.raises(ImportError, match=f"ccenv-no-such-package, found none; run: {command}"):
             read()
     with pytest.raises(ImportError, match=f"ccenv_no_such_module, found none; run: {command}"):
-        needed("ccenv_no_such_module")
+        packages.needed("ccenv_no_such_module")
 
 
 def test_an_unknown_source_of_weights_names_the_nearest():
-    assert has_package_weights("package")
-    assert not has_package_weights("random")
+    assert packages.has_package_weights("package")
+    assert not packages.has_package_weights("random")
     with pytest.raises(ValueError, match="did you mean 'package'"):
-        has_package_weights("packages")
+        packages.has_package_weights("packages")

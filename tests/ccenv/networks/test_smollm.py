@@ -10,21 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ccenv.networks.core.protocol import dense_forward, forward, through
-from ccenv.networks.pretrained.smollm import (
-    TENSORS,
-    Attention,
-    LlamaSizes,
-    load_smollm2,
-    rotary_angles,
-    rotated,
-    smollm2,
-)
+from ccenv.networks.pretrained import smollm as llama
 from tests.ccenv.networks.tiny import LLAMA
 
 
 def small(length=5, seed=0):
     torch.manual_seed(seed)
-    return smollm2((length,), LLAMA.vocabulary, weights="random", sizes=LLAMA)
+    return llama.smollm2((length,), LLAMA.vocabulary, weights="random", sizes=LLAMA)
 
 
 def tokens_of(rows, length, seed=0):
@@ -45,13 +37,13 @@ def test_layers_are_two_gates_each_and_the_bill_is_the_formula():
 
 def test_attention_is_torchs_own_with_keys_shared_by_neighbouring_heads():
     torch.manual_seed(0)
-    body, x = Attention(LLAMA), torch.randn(3, 6, LLAMA.width)
+    body, x = llama.Attention(LLAMA), torch.randn(3, 6, LLAMA.width)
     h = body.norm(x)
-    turns = rotary_angles(6, body.head_size, LLAMA.rope_base, x.device)
+    turns = llama.rotary_angles(6, body.head_size, LLAMA.rope_base, x.device)
     q, k, v = (
         part.unflatten(2, (-1, body.head_size)) for part in (body.q(h), body.k(h), body.v(h))
     )
-    q, k, v = (t.transpose(1, 2) for t in (rotated(q, turns), rotated(k, turns), v))
+    q, k, v = (t.transpose(1, 2) for t in (llama.rotated(q, turns), llama.rotated(k, turns), v))
     y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     torch.testing.assert_close(body(x), body.out(y.transpose(1, 2).flatten(2)))
 
@@ -60,10 +52,10 @@ def test_attention_is_torchs_own_with_keys_shared_by_neighbouring_heads():
 def test_rotated_products_depend_on_the_distance_alone(first, second, moved):
     generator = torch.Generator().manual_seed(0)
     q, k = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64, generator=generator)
-    angles = rotary_angles(100, 8, 1e4, q.device)
+    angles = llama.rotary_angles(100, 8, 1e4, q.device)
 
     def product(i, j):
-        return (rotated(q, angles[i : i + 1]) * rotated(k, angles[j : j + 1])).sum()
+        return (llama.rotated(q, angles[i : i + 1]) * llama.rotated(k, angles[j : j + 1])).sum()
 
     torch.testing.assert_close(product(first, second), product(first + moved, second + moved))
 
@@ -96,7 +88,7 @@ def theirs(name):
     _, part, _, kind, _ = name.split(".")
     number, is_mlp = int(part) // 2, int(part) % 2
     starts = "ffn" if is_mlp else "attn"
-    found = [key for key, ours in TENSORS.items() if ours == kind and key.startswith(starts)]
+    found = [key for key, ours in llama.TENSORS.items() if ours == kind and key.startswith(starts)]
     return f"blk.{number}.{found[0]}.weight"
 
 
@@ -104,14 +96,14 @@ def test_every_weight_of_the_file_needs_its_place():
     network, other = small(), small(seed=1)
     state = other.state_dict()
     named = {theirs(name): value for name, value in state.items()}
-    load_smollm2(network, named)
+    llama.load_smollm2(network, named)
     tokens = tokens_of(2, 5)
     assert torch.equal(dense_forward(network, tokens), dense_forward(other, tokens))
     for broken in ({**named, "blk.2.ffn_up.weight": torch.zeros(1)}, dict([*named.items()][1:])):
         with pytest.raises(ValueError, match="expected"):
-            load_smollm2(network, broken)
+            llama.load_smollm2(network, broken)
 
 
 def test_heads_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="heads"):
-        LlamaSizes(11, 16, 2, 3, 2, 12)
+        llama.LlamaSizes(11, 16, 2, 3, 2, 12)

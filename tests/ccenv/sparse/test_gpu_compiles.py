@@ -5,13 +5,7 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from ccenv.runs.lab.benchmarks.gpu_registers import (
-    ALL_SIZES,
-    Compiler,
-    resources,
-    start_all,
-    start_layer,
-)
+from ccenv.runs.lab.benchmarks import gpu_registers
 from ccenv.sparse.gpu import dense, gradients, products
 from ccenv.sparse.gpu.lists import list_items
 
@@ -33,20 +27,20 @@ def compiler(request, monkeypatch, tmp_path):
     if not hasattr(list_items, "params"):
         pytest.skip("this process interprets kernels")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    made = Compiler(request.param)
+    made = gpu_registers.Compiler(request.param)
     with made.in_place():
         yield made
 
 
 def test_the_kernels_of_the_usual_layers_compile(compiler):
-    start_layer(8192, 64, torch.bfloat16)
-    start_layer(8, 64, torch.bfloat16)
-    start_layer(256, 64, torch.bfloat16, is_dense=True)
+    gpu_registers.start_layer(8192, 64, torch.bfloat16)
+    gpu_registers.start_layer(8, 64, torch.bfloat16)
+    gpu_registers.start_layer(256, 64, torch.bfloat16, is_dense=True)
     names = {key[0] for key in compiler.seen}
     assert names >= {"list_needed", "list_pairs", "multiply_vectors", "finish_dense"}
     assert_fits(compiler)
     for key, compiled in compiler.seen.items():
-        registers, spilled = resources(compiled)
+        registers, spilled = gpu_registers.resources(compiled)
         assert 0 < registers <= MOST_REGISTERS
         assert spilled == 0, key
     main = [made.asm["ptx"] for key, made in compiler.seen.items() if key[0] == "multiply_tiles"]
@@ -59,9 +53,9 @@ def test_the_kernels_of_the_usual_layers_compile(compiler):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("block_size", ALL_SIZES)
+@pytest.mark.parametrize("block_size", gpu_registers.ALL_SIZES)
 def test_every_kernel_compiles_for_every_block_size_and_dtype(compiler, dtype, block_size):
-    start_all(block_size, dtype)
+    gpu_registers.start_all(block_size, dtype)
     assert_fits(compiler)
 
 
@@ -70,6 +64,6 @@ def test_every_kernel_compiles_for_tf32(compiler, monkeypatch):
     for module in (products, gradients, dense):
         monkeypatch.setattr(module, "product_precision", lambda dtype: "tf32")
     for block_size in (16, 64, 128):
-        start_layer(8192, block_size, torch.float32)
-        start_layer(256, block_size, torch.float32, is_dense=True)
+        gpu_registers.start_layer(8192, block_size, torch.float32)
+        gpu_registers.start_layer(256, block_size, torch.float32, is_dense=True)
     assert_fits(compiler)

@@ -13,16 +13,7 @@ from sparse_layers import draw_layer, through
 from ccenv import explain_backend
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.sparse.buffers import keep_panels
-from ccenv.sparse.cpu.codegen.compiled import (
-    Announcement,
-    announcement,
-    as_pointer,
-    called_by_name,
-    compiled,
-    entry,
-    forget_stale,
-    make_call,
-)
+from ccenv.sparse.cpu.codegen import compiled as compiling
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import most_pairs
@@ -109,11 +100,11 @@ def test_kernels_compiled_from_other_sources_are_forgotten(tmp_path):
     (tmp_path / "tiles.py").write_text("a = 1")
     for _ in range(2):
         (cache / "program.nbi").touch()
-        forget_stale(tmp_path)
+        compiling.forget_stale(tmp_path)
     assert (cache / "program.nbi").exists()
     (tmp_path / "tiles.py").write_text("a = 2")
     (cache / "tiles.pyc").touch()
-    forget_stale(tmp_path)
+    compiling.forget_stale(tmp_path)
     assert not (cache / "program.nbi").exists()
     assert (cache / "tiles.pyc").exists()
 
@@ -126,9 +117,9 @@ def test_who_waits_for_our_kernels_is_told_so_once(module, lines, capfd):
     def second(x):
         return x + 2
 
-    listener = Announcement()
+    listener = compiling.Announcement()
     # The process's own may not have spoken yet.
-    events.unregister("numba:compile", announcement)
+    events.unregister("numba:compile", compiling.announcement)
     events.register("numba:compile", listener)
     try:
         for function in (first, second):
@@ -138,21 +129,21 @@ def test_who_waits_for_our_kernels_is_told_so_once(module, lines, capfd):
             function(2)
     finally:
         events.unregister("numba:compile", listener)
-        events.register("numba:compile", announcement)
+        events.register("numba:compile", compiling.announcement)
     said = [line for line in capfd.readouterr().err.splitlines() if "compiling kernels" in line]
     assert len(said) == lines
 
 
 def test_a_user_who_may_keep_no_kernels_compiles_them_and_is_told(monkeypatch, capfd):
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    monkeypatch.setattr(announcement, "said", False)
-    monkeypatch.setattr(announcement, "may_say", lambda: True)
+    monkeypatch.setattr(compiling.announcement, "said", False)
+    monkeypatch.setattr(compiling.announcement, "may_say", lambda: True)
 
     def third(x):
         return x + 3
 
     third.__module__ = "ccenv.sparse.mine"
-    assert compiled(third)(1) == 4
+    assert compiling.compiled(third)(1) == 4
     assert "(up to 20 seconds; in every process: neither" in capfd.readouterr().err
 
 
@@ -164,7 +155,7 @@ def checked_square(x):
 
 
 SQUARE = types.int64(types.int64)
-call_square = make_call(SQUARE)
+call_square = compiling.make_call(SQUARE)
 
 
 @njit(error_model="numpy")
@@ -174,10 +165,10 @@ def square_at(address, x):
 
 @njit(error_model="numpy")
 def set_float(at, value):
-    carray(as_pointer(at), (1,), np.float32)[0] = value
+    carray(compiling.as_pointer(at), (1,), np.float32)[0] = value
 
 
-call_set_float = called_by_name(set_float)
+call_set_float = compiling.called_by_name(set_float)
 
 
 @njit(error_model="numpy")
@@ -188,7 +179,7 @@ def set_two(at):
 
 
 def test_kernels_call_others_by_address_and_by_name_and_errors_pass_through():
-    address = entry(checked_square, SQUARE)
+    address = compiling.entry(checked_square, SQUARE)
     assert square_at(address, 5) == 26
     with pytest.raises(ValueError, match="negative"):
         square_at(address, -1)

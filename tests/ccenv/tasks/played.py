@@ -5,19 +5,13 @@ import dataclasses
 import numpy as np
 import torch
 
+from ccenv.tasks import refreshing
 from ccenv.tasks.allocation import allocate
 from ccenv.tasks.catalogue import TASKS
 from ccenv.tasks.choices import Choices
 from ccenv.tasks.cotraining import CoTrained
 from ccenv.tasks.loading import Loading, memories, moves, qualities, values_of_documents
 from ccenv.tasks.real import Real
-from ccenv.tasks.refreshing import (
-    REFRESH_PRICE,
-    STALE_PRICE,
-    Refreshing,
-    best_places,
-    values_of_staleness,
-)
 from ccenv.tasks.updating import Updating
 
 
@@ -131,21 +125,21 @@ def one_expert(problem):
 
 def best_refresh(problem):
     """What dynamic programming finds, by the belief."""
-    ahead = values_of_staleness(problem.patch)
+    ahead = refreshing.values_of_staleness(problem.patch)
     beliefs = np.linspace(0, 1, len(ahead[0]))
 
     def choose(simulator):
         values = ahead[problem.patch - 1 - simulator.position % problem.patch]
         belief = simulator.state.hidden.belief.double().numpy()
-        kept = -STALE_PRICE * belief + np.interp(belief, beliefs, values)
-        return torch.from_numpy(-REFRESH_PRICE + values[0] > kept)[:, None]
+        kept = -refreshing.STALE_PRICE * belief + np.interp(belief, beliefs, values)
+        return torch.from_numpy(-refreshing.REFRESH_PRICE + values[0] > kept)[:, None]
 
     return choose
 
 
 def fixed_refresh(problem):
     """The best places of a patch."""
-    places = best_places(problem.patch)[1]
+    places = refreshing.best_places(problem.patch)[1]
 
     def choose(simulator):
         kept = simulator.position % problem.patch in places
@@ -198,7 +192,7 @@ RULES = {
     CoTrained: (own_expert, one_expert),
     Choices: (best_choice, blind_choice),
     Loading: (best_expert, one_expert),
-    Refreshing: (best_refresh, fixed_refresh),
+    refreshing.Refreshing: (best_refresh, fixed_refresh),
     Updating: (at_marks, all_or_nothing),
 }
 """Kind of problem -> its best rule, and its best rule that sees no input."""

@@ -72,8 +72,11 @@ def test_tasks_that_an_agent_cannot_play_are_told_first_and_are_no_failure(short
     tasks = ("updates-16", "basic-4", "loads-2")
     assert suite("test_suite_command:Mine", "--folder", "mine", tasks=tasks) == 0
     first, *_, last = capsys.readouterr().err.split("1 of 3 tasks: ")
-    assert first.startswith("test_suite_command:Mine cannot play updates-16, loads-2: their episod")
-    assert "Mine has no score on loads-2, updates-16: their episodes" in last
+    assert first.startswith("test_suite_command:Mine cannot play updates-16, loads-2: expected")
+    assert (
+        "Mine has no score on loads-2, updates-16: expected an agent that learns over sequences"
+        in last
+    )
     # A folder's page leaves that of another.
     assert (short / "runs/reports/mine/index.html").exists()
 

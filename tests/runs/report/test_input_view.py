@@ -1,4 +1,7 @@
-"""Laws of the page of single inputs: it computes what Python does, and shows names as text."""
+"""Laws of the page of single inputs: it computes what Python does, and shows names as text.
+
+Its slider shows what Python found at each judged price.
+"""
 
 import json
 
@@ -8,13 +11,20 @@ import torch
 from browser import needs_browser, said_by
 
 from ccenv.envs.rendering import small_png_uri
+from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.runs.replay.rebuilt import Walked, check_finished
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, walk_inputs
 from ccenv.runs.report import inputs as views
 from ccenv.runs.report import publish as pages
 from ccenv.runs.report.inputs import blocks_seen, floats, network_view
 
 NUM_INPUTS = 100
+SMALL = {"dataset": "digits", "num_blocks": [6, 4], "block_size": 4, "weights": "cotrain"}
+BOTH = {"cost_weight": [0.05, 5.0], "budget": [0.3, 1.0]}
+"""The second name is fixed in the middle of its range, and binds there."""
+PLACE = 1
+"""On the slider, of a judged price."""
 
 
 def network_of(activation, head):
@@ -74,21 +84,20 @@ def test_the_page_computes_what_python_does_for_any_input_and_masks(tmp_path):
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-def view_of_a_network(name):
-    """A view as of a run with one input, all kept."""
-    network = network_of("tanh", ())
-    inputs, masks = torch.rand(1, 12), [torch.ones(1, n, dtype=torch.bool) for n in (3, 5)]
-    logits, macs = answers_of(network, inputs, masks)
-    agent = {"name": name, "agent": name, "network": network_view(network)[0], "why": ""}
-    agent |= {"dense_macs": network.dense_macs, "policy_macs": [4, 4]}
-    agent["gates"] = [{"name": name, "blocks": n, "skipped": "zero"} for n in (3, 5)]
-    walked = Walked(inputs, torch.ones(1).long(), tuple(masks), macs, logits, torch.zeros(1))
-    agent["seen"] = blocks_seen(walked)
-    run = {"masks": ["111", "11111"], "macs": macs[0].tolist(), "logits": logits[0].tolist()}
-    picture = small_png_uri(inputs[0].numpy(), 32)
-    own = {"index": 0, "label": 1, "picture": picture, "values": floats(inputs[0]), "runs": [run]}
-    orders = {"as they come": [0]}
-    return {"dataset": name, "masks": "mode", "agents": [agent], "orders": orders, "inputs": [own]}
+def run_of(agent, **settings):
+    """A run of which nothing has learned."""
+    plan = make_plan(agent, SMALL | settings | {"batch_size": 8})
+    env = BlockSelectionVectorEnv(8, **plan.environment)
+    env.reset(seed=0)
+    return Rebuilt(plan, env, plan.agent_class(env, seed=0, **plan.agent_settings), True, None, {})
+
+
+def view_named(name):
+    """A view of one input of a run that keeps all, with this name for all that has one."""
+    view = views.view_of({name: run_of("dense")}, "mode")
+    for gate in view["agents"][0]["gates"]:
+        gate["name"] = name
+    return view | {"dataset": name, "orders": {"one": [0]}, "inputs": view["inputs"][:1]}
 
 
 SWITCH = """
@@ -109,17 +118,17 @@ addEventListener("load", () => {
 
 @needs_browser
 def test_a_switched_block_changes_cost_and_names_stay_text(tmp_path):
-    page = pages.input_page(view_of_a_network(EVIL))
+    page = pages.input_page(view_named(EVIL))
     assert EVIL not in page
     said, console = said_by(page, tmp_path, SWITCH)
     assert "CONSOLE" not in console
     assert EVIL in said["before"]
     assert "cost 1 of the dense" in said["before"]
-    # 12 inputs and 10 units of the next layer are spared for each of its 4 units.
-    assert "switched by hand: 88 MACs fewer" in said["after"]
+    # 64 inputs and 16 units of the next layer are spared for each of its 4 units.
+    assert "switched by hand: 320 MACs fewer" in said["after"]
     assert said["back"] == said["before"]
-    # The input twice, and what each of 8 blocks sees.
-    assert (said["images"], said["broken"]) == (2 + 8, 0)
+    # The input twice, and what each of 10 blocks sees.
+    assert (said["images"], said["broken"]) == (2 + 10, 0)
 
 
 def test_a_block_sees_the_mean_of_the_inputs_for_which_it_is_computed():
@@ -150,3 +159,54 @@ def test_a_run_without_its_weights_is_refused(tmp_path):
         (tmp_path / name).write_text("{}")
     with pytest.raises(ValueError, match=r"got none of checkpoint/agent\.safetensors"):
         check_finished(tmp_path)
+
+
+def priced_run(**settings):
+    """A run whose policy has learned nothing, but tells prices and inputs apart."""
+    run, generator = run_of("reinforce", **settings), torch.Generator().manual_seed(1)
+    for parameter in run.agent.scores.parameters():
+        parameter.data.normal_(generator=generator)
+    for layer in range(len(run.agent.scores.layers)):
+        # Prices, seen before all else, are what tells masks apart most.
+        run.agent.scores.maps(layer)[0][0].data[:, :2] *= 6
+    return run
+
+
+SLIDE = """
+<script>
+addEventListener("load", () => {
+  const lit = () => [...document.querySelectorAll(".run .block")]
+    .map(b => b.ariaPressed === "true" ? "1" : "0").join("");
+  const before = lit();
+  const slider = document.querySelector("input[type=range]");
+  slider.value = PLACE;
+  slider.dispatchEvent(new Event("input"));
+  document.body.dataset.said = JSON.stringify({
+    before, after: lit(), said: document.querySelector("output").innerText,
+    judged: document.querySelectorAll(".front circle").length,
+  });
+});
+</script>
+""".replace("PLACE", str(PLACE))
+
+
+@needs_browser
+def test_a_page_shows_at_each_price_what_python_found_there(tmp_path):
+    run = priced_run(context=BOTH, hidden_units=5)
+    view = views.view_of({"a": run}, "mode")
+    said, console = said_by(pages.input_page(view), tmp_path, SLIDE)
+    assert "CONSOLE" not in console
+    price = view["agents"][0]["price"]
+    assert said["judged"] == len(price["values"])
+    error = 100 * price["verdicts"][PLACE]["error"]
+    assert f"error {float(f'{error:.3g}'):g} %" in said["said"]
+    assert said["before"] != said["after"]
+    theirs = walk_inputs(run, "mode", price["fixed"] | {price["name"]: price["values"][PLACE]})
+    first = ["".join("01"[bit] for bit in mask[0].tolist()) for mask in theirs.masks]
+    assert said["after"] == "".join(first)
+
+
+def test_a_run_of_one_price_has_no_slider():
+    plain = views.view_of({"a": run_of("reinforce")}, "mode")
+    assert plain["agents"][0]["price"] is None
+    assert "prices" not in plain["inputs"][0]["runs"][0]

@@ -30,16 +30,7 @@ from ccenv.runs.report.tables import (
 )
 from ccenv.runs.stats import rows as row_file
 from ccenv.runs.sweeps import Cell, Sweep
-from ccenv.runs.tables.drawing import (
-    INK,
-    WIDE,
-    WIDTH,
-    Drawn,
-    distances,
-    drawn_in_style,
-    new_figure,
-    write_names,
-)
+from ccenv.runs.tables import drawing
 from ccenv.runs.tables.shapings import policies_above_random, summary_tables
 from ccenv.runs.tables.sweep_table import Table
 
@@ -89,9 +80,11 @@ def without(comparison, *parts):
 def mine(comparison, results_dir):
     """What a stranger adds to a report."""
     table = Table("mine", "Labels", {"row": "left"}, [[label] for label in comparison.results])
-    figure = new_figure(1.0)
+    figure = drawing.new_figure(1.0)
     figure.add_subplot().plot([1, 2])
-    return Part([table], [Drawn(figure, "mine", "Drawn by a stranger.", "a line from one to two")])
+    return Part(
+        [table], [drawing.Drawn(figure, "mine", "Drawn by a stranger.", "a line from one to two")]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +199,7 @@ def test_every_figure_is_an_svg_that_follows_light_and_dark_and_those_of_documen
         text = (report / f"{name}.svg").read_text()
         assert ET.fromstring(text).tag.endswith("svg")
         assert "prefers-color-scheme:dark" in text
-        assert INK not in text
+        assert drawing.INK not in text
     assert all((report / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
@@ -242,7 +235,7 @@ def test_axes_hold_every_mark_and_no_name_covers_a_mark_or_another_name():
         methods={name: name for name in places},
         kinds=dict.fromkeys(places, "learned"),
     )
-    figure = drawn_view(views_of(found)[0], apart, WIDTH)
+    figure = drawn_view(views_of(found)[0], apart, drawing.WIDTH)
     (axes,) = figure.axes
     marks = axes.transData.transform([line.get_xydata()[0] for line in marks_of(axes)])
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -265,19 +258,19 @@ CROWDED = {
 """Errors in % over MACs of nine methods, of which six stand close together."""
 
 
-@pytest.mark.parametrize("width", [WIDTH, WIDE])
+@pytest.mark.parametrize("width", [drawing.WIDTH, drawing.WIDE])
 def test_the_nearest_mark_of_a_name_and_the_nearest_name_of_its_mark_are_its_own(width):
-    figure = new_figure(0.6 * width, is_arranged=False, width=width)
+    figure = drawing.new_figure(0.6 * width, is_arranged=False, width=width)
     axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
     axes.set(xscale="log", yscale="log", xlim=(1000, 50_000), ylim=(1, 100))
     places = {name: [place] for name, place in CROWDED.items()}
-    without = write_names(axes, places, dict.fromkeys(places, INK))
+    without = drawing.write_names(axes, places, dict.fromkeys(places, drawing.INK))
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = {t.get_text(): t.get_window_extent(renderer).extents for t in axes.texts}
     assert len(boxes) >= 4
     assert boxes.keys() == places.keys() - set(without)
     marks = axes.transData.transform(list(CROWDED.values()))
-    away = distances(np.array(list(boxes.values())), marks)
+    away = drawing.distances(np.array(list(boxes.values())), marks)
     named = [list(CROWDED).index(name) for name in boxes]
     assert away.argmin(1).tolist() == named
     assert away[:, named].argmin(0).tolist() == list(range(len(named)))
@@ -288,7 +281,7 @@ def test_a_bar_ends_where_the_tables_interval_does():
     for number, one in enumerate(found.finished):
         for verdict in one.result["evaluations"]:
             verdict["error"] = (0.05, 0.5, 0.95)[number]
-    figure = drawn_view(views_of(found)[0], make_looks(found.results), WIDTH)
+    figure = drawn_view(views_of(found)[0], make_looks(found.results), drawing.WIDTH)
     (bars,) = figure.axes[0].collections
     assert bars.get_segments()[0][:, 1].tolist() == [0, 100]
 
@@ -306,7 +299,7 @@ def test_random_masks_on_a_text_are_in_the_key_alone(tmp_path):
             verdict["nll"] = bits * math.log(2)
     views, figures = drawn_views(results, tmp_path, "mode")
     (view,) = [v for v in views if v.when == "data-0 measure-bits cost-macs masks-mode"]
-    with drawn_in_style():
+    with drawing.drawn_in_style():
         figure = figures[view.when].figure()
     (axes,) = figure.axes
     assert axes.get_ylim()[1] < 4.0

@@ -6,31 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ccenv.runs.stats.intervals import (
-    Interval,
-    bootstrap,
-    iqm,
-    mean_interval,
-    paired_difference,
-    performance_profile,
-)
+from ccenv.runs.stats import intervals
 
 SCORES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
 
 
 def test_the_iqm_leaves_out_a_quarter_at_each_end_of_the_last_axis():
     rows = [[90.0, 1.0, 2.0, 0.0], [1.0, 1.0, 1.0, 5.0]]
-    assert iqm(np.array(rows)).tolist() == [1.5, 1.0]
+    assert intervals.iqm(np.array(rows)).tolist() == [1.5, 1.0]
 
 
 def test_equal_scores_have_an_interval_without_width():
     # A t-test of zeros against zero has none: it divides by their standard deviation.
-    assert mean_interval([0.0, 0.0, 0.0]) == Interval(0.0, 0.0, 0.0, 0.0)
+    assert intervals.mean_interval([0.0, 0.0, 0.0]) == intervals.Interval(0.0, 0.0, 0.0, 0.0)
 
 
 @given(values=st.lists(st.floats(-100, 100), min_size=2, max_size=9))
 def test_the_interval_of_a_mean_is_scipys(values):
-    found = mean_interval(values)
+    found = intervals.mean_interval(values)
     error = stats.sem(values)
     ends = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error or 1e-300)
     assert (found.low, found.high) == pytest.approx(ends, abs=1e-9)
@@ -58,21 +51,23 @@ def test_bootstrap_intervals_of_the_iqm_hold_the_truth_as_often_as_they_say(
     hits = 0
     for repetition in range(repetitions):
         scores = draw(generator, kind, strata, runs)
-        found = bootstrap(scores, num_resamples=300, seed=repetition)
+        found = intervals.bootstrap(scores, num_resamples=300, seed=repetition)
         hits += found.low <= truth <= found.high
     assert hits / repetitions == pytest.approx(level, abs=0.03)
 
 
 def test_resampling_stays_within_its_stratum():
-    found = bootstrap([[1.0] * 4, [5.0] * 4])
+    found = intervals.bootstrap([[1.0] * 4, [5.0] * 4])
     assert (found.mean, found.low, found.high) == (3.0, 3.0, 3.0)
-    assert bootstrap([[0.5]]).low is None
+    assert intervals.bootstrap([[0.5]]).low is None
 
 
 @given(shift=st.floats(-1, 1), noise=st.lists(st.floats(-1, 1), min_size=2, max_size=9))
 def test_what_a_seed_does_to_both_cancels_in_a_paired_difference(shift, noise):
     theirs = dict(enumerate(noise))
-    found = paired_difference({seed: value + shift for seed, value in theirs.items()}, theirs)
+    found = intervals.paired_difference(
+        {seed: value + shift for seed, value in theirs.items()}, theirs
+    )
     assert found.mean == pytest.approx(shift)
     assert found.high - found.low == pytest.approx(0, abs=1e-6)
 
@@ -80,19 +75,19 @@ def test_what_a_seed_does_to_both_cancels_in_a_paired_difference(shift, noise):
 def test_a_paired_difference_is_scipys_paired_t_interval():
     a, b = np.random.default_rng(3).normal(size=(2, 7))
     expected = stats.ttest_rel(a, b).confidence_interval(0.95)
-    found = paired_difference(dict(enumerate(a)), dict(enumerate(b)))
+    found = intervals.paired_difference(dict(enumerate(a)), dict(enumerate(b)))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_paired_difference_needs_a_seed_of_both():
-    assert paired_difference({0: 1.0}, {1: 1.0}) is None
-    assert paired_difference({0: 1.0}, {0: 0.5}).low is None
+    assert intervals.paired_difference({0: 1.0}, {1: 1.0}) is None
+    assert intervals.paired_difference({0: 1.0}, {0: 0.5}).low is None
 
 
 @given(scores=SCORES)
 def test_a_performance_profile_falls_from_all_runs_to_none(scores):
     thresholds = np.linspace(-101, 101, 50)
-    profile = performance_profile(scores, thresholds)
+    profile = intervals.performance_profile(scores, thresholds)
     assert profile[0] == 1
     assert profile[-1] == 0
     assert (np.diff(profile) <= 0).all()

@@ -1,4 +1,4 @@
-"""The sweeps of the paper and of equal cost: a miniature of each runs, and leaves its figures."""
+"""Sweeps of the paper and of equal cost: each runs in miniature, all networks are trained alike."""
 
 import dataclasses
 
@@ -6,6 +6,8 @@ import pytest
 from made_results import compared, runs, whole_result
 
 from ccenv.runs.commands import compare
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.stats.measures import dataset_of
 from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
@@ -58,3 +60,47 @@ def test_density_on_the_axis_is_that_of_drawn_masks():
         most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
         run["evaluations"].append(most_probable)
     assert mean_over_seeds(found, "sampled", "density", "validation") == pytest.approx(0.1)
+
+
+EQUAL_COST = [name for name in SWEEPS if name.startswith("equal-cost-")]
+CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
+"""What validation chooses; a warm start is one of conditional networks."""
+
+
+def plans_of(sweep):
+    return [make_plan(cell.agent, {**sweep.settings, **cell.settings}) for cell in sweep.cells]
+
+
+@pytest.mark.parametrize("name", EQUAL_COST)
+def test_dense_and_conditional_networks_are_trained_alike(name):
+    plans = plans_of(SWEEPS[name])
+    alike = {
+        (
+            p.program.images,
+            p.program.batch_size,
+            dataset_of({"settings": {"environment": p.environment}}),
+            p.environment["weights"],
+        )
+        for p in plans
+    }
+    assert len(alike) == 1
+    first = plans[0].environment["weights_kwargs"]
+    for plan in plans:
+        own = plan.environment["weights_kwargs"]
+        changed = {name for name in own if own[name] != first.get(name)}
+        assert changed <= CHOSEN | {"warm_start"}
+        assert "warm_start" not in changed or plan.agent != "dense"
+
+
+@pytest.mark.parametrize("name", EQUAL_COST)
+def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
+    tried = {True: set(), False: set()}
+    for plan in plans_of(SWEEPS[name]):
+        own = plan.environment
+        kwargs = {k: v for k, v in own["weights_kwargs"].items() if k in CHOSEN}
+        way = (str(sorted(kwargs.items())), own["network"], own["transforms"])
+        tried[plan.agent == "dense"].add(way)
+    dropped = {way for way in tried[False] if "dropout" in way[1]}
+    starts = {way for way in tried[False] if "teacher_units" in way[0] and "distill" not in way[0]}
+    assert tried[False] - dropped - starts <= tried[True]
+    assert not dropped or any("dropout" in way[1] for way in tried[True])

@@ -23,7 +23,8 @@ from ccenv.runs.lab.registry import experiments
 from ccenv.runs.store.seal import SEAL, check_seal, without
 from ccenv.sparse.cpu.codegen import compiled
 
-RESULTS = Path(__file__).parents[4] / "runs/results"
+ROOT = Path(__file__).parents[4]
+RESULTS = ROOT / "runs/results"
 SMALL = Training(
     name="condnet on digits",
     agent="condnet",
@@ -168,3 +169,30 @@ def test_where_data_are_absent_one_line_says_how_to_get_them(tmp_path, monkeypat
     assert main(["training", "--quick"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert "ccenv data mnist --download" in said
+
+
+CASE = "forward, batch 1, density 0.05"
+
+
+def test_a_checkout_beside_itself_is_timed_recorded_and_shown(tmp_path, capsys):
+    words = ["--rounds", "2", "--cases", CASE, "--record", "--results-dir", str(tmp_path)]
+    assert main(["checkouts", str(ROOT), *words]) == 0
+    shown = capsys.readouterr().out
+    rows = json.loads((tmp_path / "checkouts.json").read_text())["rows"]
+    assert [row["case"] for row in rows] == [CASE]
+    assert min(rows[0]["gain"], rows[0]["before"], rows[0]["now"]) > 0
+    made = tables.render("<!-- table: checkouts -->\n<!-- end -->", tmp_path)
+    assert made.split("\n")[1] in shown
+
+
+@pytest.mark.parametrize(
+    ("folder", "words", "said"),
+    [
+        (ROOT, ["--cases", "nothing"], "expected parts of"),
+        (ROOT, ["--rounds", "1"], "two rounds"),
+        (ROOT / "runs", [], "expected a checkout of ccenv, got"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(folder, words, said, capsys):
+    assert main(["checkouts", str(folder), *words]) == 2
+    assert said in capsys.readouterr().err
