@@ -32,7 +32,7 @@ PRIVATE = (
     "ngram",
 )
 PRIVATE_WORD = re.compile(rf"\b(?:{'|'.join(PRIVATE)})s?\b")
-MOST_COLUMNS, MOST_WORDS = 7, 12_000
+MOST_COLUMNS, MOST_WORDS, MOST_LETTERS = 7, 12_000, 100
 CODE = [
     path
     for folder in ("ccenv", "agents", "runs")
@@ -81,6 +81,14 @@ def test_a_user_page_has_no_private_words_and_plain_numbers_and_tables(page):
     rows = re.findall(r"^\|(.*)\|$", page.read_text(), flags=re.MULTILINE)
     columns = [len(re.findall(r"(?<!\\)\|", row)) + 1 for row in rows]
     assert max(columns, default=0) <= MOST_COLUMNS
+
+
+def test_code_of_user_pages_needs_no_scrolling():
+    for page in PAGES:
+        for block in re.findall(r"^```\w+\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            # A command without a remark is as long as it is.
+            code = [line for line in block.splitlines() if line[:6] != "ccenv " or " # " in line]
+            assert max(map(len, code), default=0) <= MOST_LETTERS, page
 
 
 def test_user_pages_are_short():

@@ -139,20 +139,18 @@ def agents() -> str:
 
 def rewards() -> str:
     """Every reward with its formula and what holds of it."""
+    heads = ["keeps optimum", "remembers", "depends on machine"]
     rows = [
         [
             code(name),
             code(line["formula"] or ""),
             f"{bound(line['low'], '-inf')} to {bound(line['high'], 'inf')}",
-            cell_text(line["depends on machine"]),
-            cell_text(line["keeps optimum"]),
-            cell_text(line["remembers"]),
             each(line["reward_kwargs"]),
+            ", ".join(head for head in heads if line[head]),
         ]
         for name, line in list_kind("rewards").items()
     ]
-    heads = ["depends on machine", "keeps optimum", "remembers"]
-    return grid(["reward", "formula", "range", *heads, "reward_kwargs"], rows)
+    return grid(["reward", "formula", "range", "reward_kwargs", "also"], rows)
 
 
 def outcome() -> str:
