@@ -16,7 +16,7 @@ from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import MODES, evaluation
+from ccenv.runs.stats.measures import MASKS, MODES, evaluation
 from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.tables.drawing import Drawn, Panel, Series, legend_height, nth_look, plotted
@@ -31,7 +31,6 @@ NOTE = (
     "Seconds: of training, one thread, next to other work on the same core: orders of magnitude."
 )
 ERROR_SCORE = Score("test error", more_is_better=False, spec=".2%")
-WORDS = {"sampled": "drawn", "mode": "likely"}
 PERCENTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 """Ticks of errors."""
 
@@ -163,7 +162,7 @@ def table_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Tab
     columns: Columns = {
         "agent": ("left", lambda line: line.name),
         "setting": ("left", lambda line: line.setting),
-        "masks": ("left", lambda line: WORDS[line.draw]),
+        "masks": ("left", lambda line: MASKS[line.draw]),
         "seeds": ("left", lambda line: ", ".join(str(len(e)) for _, e in line.points)),
         **{f"at {c:.3f}": ("right .2%", functools.partial(at_cost, cost=c)) for c in costs},
     }

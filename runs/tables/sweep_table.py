@@ -76,11 +76,11 @@ COLUMNS: Columns = {
     "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
     "total cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
     "density": ("left", lambda row: " ".join(f"{value:.2f}" for value in row["density"])),
-    "mode: error %": (
+    "greedy: error %": (
         "right ±.2%",
         lambda row: interval(row, "mode_error") if row["learns"] else None,
     ),
-    "mode: MACs": (
+    "greedy: MACs": (
         "right ,.0f",
         lambda row: mean_in(row, "mode_macs") if row["learns"] else None,
     ),
@@ -91,7 +91,7 @@ COLUMNS: Columns = {
 }
 NOTES = """\
 Error: mean ± standard deviation over seeds. Masks: those that an agent is for, sampled or greedy,
-or as given by a function; mode: with greedy masks. A dash: MACs of the policy are unknown.
+or as given by a function. Greedy: with greedy masks. A dash: MACs of the policy are unknown.
 MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
 cost adds the policy's own. Speed-up: measured dense time over time with the policy, for one image
 and for 256. `front` (*): on the Pareto front of mean error and MACs. `block_dropout %`: error of
