@@ -123,12 +123,16 @@ def short_parts(rows: Sequence[Row], rewards: Sequence[Table] = ()) -> list[str 
 
 
 def most_telling(rows: Sequence[Row]) -> list[Row]:
-    """At most ten rows, in their order: added and dense ones, the Pareto front, smallest errors."""
+    """At most ten rows, in their order: added and dense ones, the Pareto front, smallest errors.
+
+    Rows that repeat another come last.
+    """
     dense = next((row for row in rows if row["method"] == "dense"), None)
 
-    def place(row: Row) -> tuple[bool, bool, float]:
-        is_named = row["added"] or row is dense
-        return not is_named, not row["on_front"], (row["bits"] or row["error"])["mean"]
+    def place(row: Row) -> tuple[bool, bool, bool, float]:
+        is_named, is_again = row["added"] or row is dense, bool(row.get("same_as"))
+        mean = (row["bits"] or row["error"])["mean"]
+        return not is_named, is_again, not row["on_front"], mean
 
     first = sorted(rows, key=place)[:MOST_ROWS]
     return [row for row in rows if any(row is one for one in first)]
