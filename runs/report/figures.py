@@ -73,6 +73,8 @@ KINDS = {
 }
 """Kind of a method -> in words, and its markers: shapes tell kinds, colours tell methods."""
 DASHES = ("-", "--", ":", "-.")
+WHOLE_IMAGES = "whole images"
+"""Said of rows in sweeps where others see images of half their size."""
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 Style = dict[str, Any]
@@ -366,25 +368,27 @@ LONGEST = 28
 
 
 def named_groups(view: PlotView, looks: Looks) -> dict[str, Group]:
-    """Name at the points -> rows of one method, as far as validation chose them.
+    """Name at the points -> rows of one method and size of images, as far as validation chose them.
 
     Of baselines only those are kept that no cheaper row of the same baseline beats on validation
     data; a line joins them.
     """
-    members: dict[str, list[tuple[float, Point]]] = {}
+    both = len({point.halves for _, point in view.placed}) > 1
+    members: dict[tuple[str, bool], list[tuple[float, Point]]] = {}
     for cost, point in sorted(view.placed, key=lambda pair: pair[0]):
         if point.label in view.chosen or point.label in view.ceilings:
-            members.setdefault(looks.methods[point.label], []).append((cost, point))
+            key = looks.methods[point.label], both and not point.halves
+            members.setdefault(key, []).append((cost, point))
     groups = {}
-    for method, pairs in members.items():
-        style = looks.style(pairs[0][1].label)
+    for (method, is_whole), pairs in members.items():
+        style = looks.style(pairs[0][1].label) | ({"mfc": "none"} if is_whole else {})
         if method in looks.joined or looks.kinds[method] not in ("learned", "ceiling"):
             pairs, style = on_validation(pairs), style | {"ls": "-"}
         label = pairs[0][1].label
         name = label if len(pairs) == 1 and len(label) <= LONGEST else method
         if looks.kinds[method] == "random":
             name = KINDS["random"][0]
-        groups[name] = Group(pairs, style)
+        groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
     placed = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
     if {point.label for _, point in placed} - {point.label for point in view.points}:
         style = {"color": INK, "marker": "s", "mfc": "none", "ls": "--"}
@@ -442,8 +446,8 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     for name, group in groups.items():
         style = group.style | ({"ms": 4} if name == ELSEWHERE else {"marker": ""})
         axes.plot(*zip(*group.at(factor), strict=True), **style, lw=0.9, zorder=2)
-    named = {
-        point.label
+    faces = {
+        point.label: {"mfc": group.style["mfc"]} if "mfc" in group.style else {}
         for name, group in groups.items()
         if name != ELSEWHERE
         for _, point in group.pairs
@@ -451,7 +455,7 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     pale: Style = {"alpha": 0.3, "ms": 3}
     for number, point in enumerate(view.points):
         if point.label in place:
-            style = {"ms": 5.5} | looks.style(point.label) | ({} if point.label in named else pale)
+            style = {"ms": 5.5} | looks.style(point.label) | faces.get(point.label, pale)
             axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
     heading = f"{view.measure.heading}, {MASKS[view.draw]} masks"
     axes.set(xlabel=view.cost.title, ylabel=heading)

@@ -17,6 +17,7 @@ from ccenv.runs.stats.measures import (
     OWN,
     Measure,
     Result,
+    has_halves,
     memory_of,
     method_of,
     shown_evaluation,
@@ -46,6 +47,8 @@ class Point:
     """seed -> validation error of the same kind of masks, of drawn ones where that is not known."""
     milliseconds: Mapping[int, BySeed]
     """images of a pass -> seed -> measured time, looking and choosing included."""
+    halves: bool = False
+    """whether it sees images of half their size."""
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
     masks: str = ""
@@ -105,8 +108,9 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     masks = shown_masks(runs[0], draw) if runs[0]["learns"] else ""
-    memory, is_fixed = memory_of(runs[0]), runs[0]["agent"] == "dense"
-    return Point(label, method_of(runs[0]), macs, errors, known, times, memory, masks, is_fixed)
+    own = has_halves(runs[0]), memory_of(runs[0])
+    is_fixed = runs[0]["agent"] == "dense"
+    return Point(label, method_of(runs[0]), macs, errors, known, times, *own, masks, is_fixed)
 
 
 def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from ccenv.agents.reinforce import Reinforce
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.figures import (
+    WHOLE_IMAGES,
     Looks,
     drawn_view,
     make_looks,
@@ -29,6 +30,7 @@ from ccenv.runs.report.tables import (
     all_tables,
 )
 from ccenv.runs.stats import rows as row_file
+from ccenv.runs.stats.measures import HALVE
 from ccenv.runs.sweeps import Cell, Sweep
 from ccenv.runs.tables import drawing
 from ccenv.runs.tables.shapings import policies_above_random, summary_tables
@@ -284,6 +286,17 @@ def test_a_bar_ends_where_the_tables_interval_does():
     figure = drawn_view(views_of(found)[0], make_looks(found.results), drawing.WIDTH)
     (bars,) = figure.axes[0].collections
     assert bars.get_segments()[0][:, 1].tolist() == [0, 100]
+
+
+def test_rows_on_whole_images_have_a_name_of_their_own_beside_rows_on_halves():
+    found = comparison_of([Cell("small", "dense"), Cell("large", "dense", {"block_size": 8})])
+    for one in found.finished:
+        is_small = one.label == "small"
+        one.result["settings"]["environment"]["transforms"] = [HALVE] * is_small
+        for verdict in one.result["evaluations"]:
+            verdict |= {"macs": 100, "error": 0.3} if is_small else {"macs": 900, "error": 0.1}
+    named = named_groups(views_of(found)[0], make_looks(found.results))
+    assert set(named) == {"small", f"large, {WHOLE_IMAGES}"}
 
 
 def marks_of(axes):
