@@ -260,9 +260,12 @@ def real_table(results_dir: Path) -> str:
 
 
 def at_level(level: str) -> Standing:
-    """Recorded agents on one level of each skill; see `LEVELS`."""
+    """Recorded agents on one level of each skill, or who has played every task; see `LEVELS`."""
     tasks = {task.name for task in LEVELS[level]()}
-    return Standing([run for run in recorded_runs() if run.task in tasks])
+    runs = [run for run in recorded_runs() if run.task in tasks]
+    played = Counter(agent for agent, _ in {(run.agent, run.task) for run in runs})
+    fewest = len(tasks) if level == "all" else 1
+    return Standing([run for run in runs if played[run.agent] >= fewest])
 
 
 def recorded_table(level: str) -> str:
@@ -296,7 +299,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "suite-real": real_table,
     "suite-agents": lambda results_dir: recorded_table("quick"),
     "suite-skills": lambda results_dir: skills_table("quick"),
-    "suite-highest-agents": lambda results_dir: recorded_table("highest"),
+    "suite-whole-agents": lambda results_dir: recorded_table("all"),
     "suite-highest": lambda results_dir: skills_table("highest"),
 }
 """Name of a page's table -> how it is made."""
