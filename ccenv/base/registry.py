@@ -150,7 +150,7 @@ OWN_PACKAGE = "ccenv"
 """What belongs to this project."""
 TABLES = {
     "agent": "ccenv.agents:AGENTS",
-    "environment": "ccenv.envs:PRESETS",
+    "environment": "ccenv.envs:ENVIRONMENTS",
     "dataset": "ccenv.data.registry:DATASETS",
     "network": "ccenv.networks:NETWORKS",
     "reward": "ccenv.rewards:REWARDS",

@@ -13,7 +13,7 @@ from typing import Any
 from ccenv.base.annotations import annotations_of
 from ccenv.base.registry import check_names, in_todays_names, resolve
 from ccenv.base.values import check_at_least_zero
-from ccenv.envs import PRESETS, SYSTEMS
+from ccenv.envs import ENVIRONMENTS, PRESETS, SYSTEMS
 from ccenv.rewards import make_reward
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
@@ -113,11 +113,11 @@ def make_program(given: dict[str, Any]) -> Program:
 
 def check_env(name: str) -> None:
     """Refuses what is no preset to train in."""
-    expected = f"expected env of {', '.join(PRESETS)}, got {name}"
+    check_names([name], ENVIRONMENTS, "environment")
     if name in SYSTEMS:
         own = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
+        expected = f"expected env of {', '.join(PRESETS)}, got {name}"
         raise ValueError(f"{expected}; give its settings: {own}")
-    check_names([name], PRESETS, "environment")
 
 
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -166,6 +166,10 @@ WRONG = {
     ): "images is no key of a sweep; it is a setting and stands under [settings]",
     (
         "[settings]",
+        '[settings]\nenv = "BlockSelectionSequence-v0"',
+    ): "give its settings: dataset=python_bundled@16",
+    (
+        "[settings]",
         "[settings]\nimagess = 64",
     ): "(dense), by [settings] of all rows: unknown setting",
     (
