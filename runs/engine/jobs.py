@@ -29,7 +29,7 @@ from ccenv.runs.stats.shapings import (
     compare_shapings,
     compares_shapings,
     shaping_of,
-    shaping_sentences,
+    shaping_sentence,
 )
 from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings, first_names
 from ccenv.runs.store import folder as run_folder
@@ -170,7 +170,7 @@ class Comparison:
         if crosses_shapings(self.rows):
             measure = MEASURES[self.sweep.measure]
             shapings = compare_shapings(self.results, self.draw, measure, pool=True)
-        return [*shaping_sentences(shapings), *baseline_sentences(self.rows)]
+        return [*map(shaping_sentence, shapings), *baseline_sentences(self.rows)]
 
 
 def data_compared(finished: Iterable[Finished]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from ccenv.runs.engine.errors import (
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
-from ccenv.runs.stats.measures import MODES, mask_gap_of
+from ccenv.runs.stats.measures import MODES, mask_gap
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
@@ -96,8 +96,13 @@ def run(
 
 
 def warn_of_masks(result: Mapping[str, Any]) -> None:
-    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`."""
-    if gap := mask_gap_of(result):
+    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`.
+
+    Not of rules, whose masks training does not change.
+    """
+    sampled, greedy = result["evaluations"][:2]
+    gap = mask_gap(sampled["error"], greedy["error"], sampled["num_images"])
+    if gap and result["learns"]:
         warn(gap)
 
 

@@ -143,17 +143,13 @@ def against_random(learned: Sequence[Row]) -> str:
     for (one, several, what), rows in groups.items():
         if rows:
             who, is_one = named_rows(rows, learned)
-            parts.append(f"{who} {one if is_one else several} {what}{points(rows)}")
+            parts.append(f"{who} {one if is_one else several} {what}")
+            means = [100 * row["above_random"]["mean"] for row in rows if row["above_random"]]
+            if means:
+                least, greatest = (f"{of(means):+.1f}" for of in (min, max))
+                span = least if least == greatest else f"{least} to {greatest}"
+                parts[-1] += f" ({span} points)"
     return f"compared with random masks of the same cost, {'; '.join(parts)}."
-
-
-def points(rows: Sequence[Row]) -> str:
-    """Least and greatest mean of the rows' error above random masks', in words; "" without any."""
-    means = [100 * row["above_random"]["mean"] for row in rows if row["above_random"]]
-    if not means:
-        return ""
-    least, greatest = (f"{of(means):+.1f}" for of in (min, max))
-    return f" ({least if least == greatest else f'{least} to {greatest}'} points)"
 
 
 def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
