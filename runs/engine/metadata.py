@@ -68,38 +68,36 @@ PRICES = ("reward/price", "agent/multiplier")
 """Where a reward, or an agent, with a cost limit says its multiplier."""
 
 
+@dataclasses.dataclass
 class Tail:
-    """Averages the last tenth of a run; `state` lets a resumed run continue the averages."""
+    """Averages the last tenth of a run; a resumed one continues from the same fields."""
 
-    def __init__(self, num_images: int, state: Mapping[str, Any] | None = None) -> None:
-        """Starts empty, or from a stored state."""
-        self._start = num_images * (1 - SHARE)
-        self._before, self._images, self._cost = 0, 0, 0.0
-        self._price: float | None = None
-        if state is not None:
-            self._before, self._images = state["before"], state["images"]
-            self._cost, self._price = state["cost"], state["price"]
+    num_images: int
+    """of the whole run."""
+    before: int = 0
+    """images of the updates so far."""
+    images: int = 0
+    """those of them in the last tenth."""
+    cost: float = 0.0
+    """sum of these images' compute costs."""
+    price: float | None = None
+    """the last multiplier."""
 
     def add(self, images_seen: int, scalars: Mapping[str, float]) -> None:
         """Takes one update's scalars; an update counts if its images end in the last tenth."""
-        images, self._before = images_seen - self._before, images_seen
-        if images_seen > self._start and COST in scalars:
-            self._images += images
-            self._cost += images * scalars[COST]
-        self._price = next((scalars[n] for n in PRICES if n in scalars), self._price)
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs."""
-        counts = {"before": self._before, "images": self._images}
-        return counts | {"cost": self._cost, "price": self._price}
+        images, self.before = images_seen - self.before, images_seen
+        if images_seen > self.num_images * (1 - SHARE) and COST in scalars:
+            self.images += images
+            self.cost += images * scalars[COST]
+        self.price = next((scalars[n] for n in PRICES if n in scalars), self.price)
 
     def numbers(self) -> dict[str, float | None]:
         """For a result: mean compute cost of the last tenth, and the last multiplier.
 
         Each is None if there was none, for example in a run without updates.
         """
-        mean = self._cost / self._images if self._images else None
-        return {"compute_cost": mean, "price": self._price}
+        mean = self.cost / self.images if self.images else None
+        return {"compute_cost": mean, "price": self.price}
 
 
 NUM_VALUES = 5

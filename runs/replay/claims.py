@@ -221,13 +221,6 @@ def use_of_blocks(
     return [(100 * use).round().int().tolist() for use in found]
 
 
-def check_block_use(claimed: Any, found: Any) -> list[str]:
-    """Whether block use is as claimed, to one per cent and what flipped bits explain."""
-    if agrees("", claimed, found, Room(1, other_bits=1.0 / 100)):
-        return []
-    return ["block_use: claimed otherwise than the policy does"]
-
-
 def basis(rebuilt: Rebuilt) -> dict[str, str]:
     """For each figure of a result: recomputed, checked for consistency, or its author's word."""
     plan, agent = rebuilt.plan, rebuilt.agent

@@ -159,13 +159,13 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
     groups: dict[tuple[str, ...], list[Row]] = {}
     unknown = [policy for policy in learned if not policy["macs"]]
     learned = [policy for policy in learned if policy["macs"]]
-    said = f"MACs are unknown of {spoken(methods_of(unknown, unknown))}." if unknown else ""
+    said = f"MACs are unknown of {spoken(methods_of(unknown))}." if unknown else ""
     if not learned:
         return said
     for policy in learned:
         matching = [one for one in baselines if matches(one, policy)]
-        groups.setdefault(tuple(distinct_methods(matching)), []).append(policy)
-    every = f"no baseline ({spoken(distinct_methods(baselines))}) matches"
+        groups.setdefault(tuple(methods_of(matching)), []).append(policy)
+    every = f"no baseline ({spoken(methods_of(baselines))}) matches"
     parts = []
     for names in sorted(groups, key=lambda names: not names):
         who, _ = named_rows(groups[names], learned)
@@ -236,19 +236,14 @@ def score_name(policy: Row, baseline: Row) -> str:
     return "bits" if baseline["bits"] and policy["bits"] else "error"
 
 
-def distinct_methods(rows: Sequence[Row]) -> list[str]:
-    """Methods of some rows, each once."""
-    return list(dict.fromkeys(row["method"] for row in rows))
-
-
-def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> list[str]:
-    """Methods of some rows, and how many of a method's rows they are where not all.
+def methods_of(rows: Sequence[Row], among: Sequence[Row] | None = None) -> list[str]:
+    """Methods of some rows, and how many of a method's rows they are where not all of `among`.
 
     >>> rows = [{"method": "rloo", "label": f"rloo {size} x 16"} for size in (8, 16, 32)]
-    >>> methods_of(rows[:2], rows), methods_of(rows, rows)
+    >>> methods_of(rows[:2], rows), methods_of(rows)
     (['rloo (2 of 3 rows)'], ['rloo'])
     """
-    parts, totals = (Counter(row["method"] for row in group) for group in (rows, among))
+    parts, totals = (Counter(row["method"] for row in group) for group in (rows, among or rows))
     return [
         name if count == totals[name] else f"{name} ({count} of {totals[name]} rows)"
         for name, count in parts.items()
