@@ -372,7 +372,8 @@ def test_an_agent_has_one_colour_in_every_figure_and_no_other_has_it_with_its_ma
 
 
 def test_a_policys_number_takes_only_seeds_that_all_its_rows_have():
-    again = Cell("again", "reinforce", {"reward": REWARDS[0], "reward_kwargs.cost_weight": 2.0})
+    weight = {"reward_kwargs": {"cost_weight": 2.0}}
+    again = Cell("again", "reinforce", {"reward": REWARDS[0], **weight})
     whole = comparison_of((*CELLS, again))
     some = dataclasses.replace(whole, finished=whole.finished[:-1])
     found = policies_above_random(some.results, some.draw)
