@@ -40,6 +40,7 @@ WRONG = {
     "GatedMLP": {"in_features": [(4, 4)], "activation": [nn.Linear(4, 4)]},
     "GatedMLP.forward": {"inputs": [None, ROW[0]], "masks": [None, [0.5]]},
     "GatedSequential": {"parts": [0], "head": [nn.Linear(4, 4)], "example": [None]},
+    "gateable": {"every": [np.ones((4, 4), dtype=object), "x"]},
     "Gate": {"num_blocks": [None, "x"], "look_size": [None]},
     "vector env": {"options": [1]},
     "env": {"options": [1]},
