@@ -40,8 +40,6 @@ from ccenv.runs.store.seal import check_result_of, check_seal
 from ccenv.runs.tables.shapings import policies_above_random, shapings_table, summary_tables
 from ccenv.runs.tables.sweep_table import Table
 
-NAMED = 8
-"""Most rows named in a message."""
 SHOWN = 8
 """Digits of a checksum that are shown."""
 
@@ -356,9 +354,7 @@ def names_of(runs: Sequence[Job | Finished]) -> str:
     for one in runs:
         label, seed = one.run
         seeds.setdefault(label, []).append(str(seed))
-    named = [f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()]
-    more = [f"and {len(named) - NAMED} more rows"] if len(named) > NAMED else []
-    return "; ".join([*named[:NAMED], *more])
+    return first_names([f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()])
 
 
 def read_from(comparison: Comparison) -> Counter[str]:

@@ -16,7 +16,7 @@ from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
-from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.evaluate import evaluate_context
 
 if TYPE_CHECKING:
     from ccenv.simulator.extensions.context import Range
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
     """What was run, by whom, on what."""
-    simulator = env.simulator
-    weights = simulator.network.state_dict().values()
     return {
         "agent": plan.agent,
         "env": plan.program.env,
@@ -35,20 +33,28 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "code": code_digests(plan),
         "code_version": agent.code_version,
         **({"commit": commit} if (commit := code_commit()) else {}),
-        "learns": bool(agent.learns),
         **({DETERMINISTIC: True} if agent.deterministic else {}),
-        "uses_labels": bool(agent.uses_labels),
-        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
-        "network_parameters": sum(value.numel() for value in weights),
-        "memory_bytes": memory_bytes(simulator.network),
-        "dense_macs": simulator.dense_macs,
-        "policy_macs": list(agent.policy_macs),
+        **facts_of(env, agent),
         "data": data_of(plan.environment["dataset"]),
-        OF_SYMBOLS: simulator.data.images.dtype == torch.int64,
         "versions": versions(),
         "machine": machine(),
         "load": load_average(),
         "date": datetime.date.today().isoformat(),
+    }
+
+
+def facts_of(env: Any, agent: Agent) -> dict[str, Any]:
+    """Whole numbers and flags that network, agent and data leave no choice about."""
+    network = env.simulator.network
+    return {
+        "learns": bool(agent.learns),
+        "uses_labels": bool(agent.uses_labels),
+        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
+        "network_parameters": sum(value.numel() for value in network.state_dict().values()),
+        "memory_bytes": memory_bytes(network),
+        "dense_macs": network.dense_macs,
+        "policy_macs": list(agent.policy_macs),
+        OF_SYMBOLS: env.simulator.data.images.dtype == torch.int64,
     }
 
 
@@ -116,18 +122,13 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
     simulator = agent.simulator
     if simulator.context is None:
         return {}
-    return {
-        "context": {
-            name: [
-                {
-                    "value": value,
-                    **evaluate(simulator.at(**{name: value}), agent, seed=seed).numbers(),
-                }
-                for value in values_over(found)
-            ]
-            for name, found in simulator.context.ranges.items()
-        }
-    }
+    context = {}
+    for name, found in simulator.context.ranges.items():
+        values = values_over(found)
+        verdicts = evaluate_context(simulator, agent, name, values, seed=seed)
+        pairs = zip(values, verdicts, strict=True)
+        context[name] = [{"value": value, **verdict.numbers()} for value, verdict in pairs]
+    return {"context": context}
 
 
 def values_over(found: "Range", count: int = NUM_VALUES) -> list[float]:

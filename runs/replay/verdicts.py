@@ -21,6 +21,7 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.engine.collect_runs import dotted
+from ccenv.runs.engine.run import block_use_of
 from ccenv.runs.replay.claims import (
     OTHER_BITS,
     ROUNDING,
@@ -30,7 +31,6 @@ from ccenv.runs.replay.claims import (
     check_run,
     differences,
     payable,
-    use_of_blocks,
 )
 from ccenv.runs.replay.rebuilt import Rebuilt, as_it_ran, plan_of, rebuild, test_images
 from ccenv.runs.replay.replay import (
@@ -156,11 +156,12 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
             where = "by the masks that the policy gives here: "
             problems += differences(claims, found, room, where)
     is_own = draw == MODES[bool(result.get(DETERMINISTIC))]
-    use = use_of_blocks(rebuilt, asked, masks) if is_own else None
-    # To one per cent, and what flipped bits explain.
-    room = Room(1, other_bits=0.01)
-    if use is not None and not agrees("", result.get("block_use"), use, room):
-        problems.append("block_use: claimed otherwise than the policy does")
+    judged = replayed if rebuilt.agent.uses_labels else asked
+    if is_own and judged is not None:
+        # To one per cent, and what flipped bits explain.
+        room = Room(1, other_bits=0.01)
+        if not agrees("", result.get("block_use"), block_use_of(judged), room):
+            problems.append("block_use: claimed otherwise than the policy does")
     claimed = {name: claims.get(name) for name in found}
     return Checked(str(folder), draw, claimed, found, policy, tuple(problems))
 

@@ -4,6 +4,7 @@ Rows of different data sets are in one list but are never compared with each oth
 satisfy a reward without using the input at all are named: "always on", "uniform", ...
 """
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,38 +111,24 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[
     for label, other in same.items():
         fewer, more = sorted(len(present[name]) for name in (label, other))
         same[label] += f" in {fewer} of {more} seeds" if fewer < more else ""
-    places: dict[str, dict[str, tuple[float, float]]] = {}
-    for label, found in present.items():
-        if not found[0]["uses_labels"]:
-            places.setdefault(dataset_of(found[0]), {})[label] = mean_place(found, draw)
-    fronts = [
-        label
-        for own in places.values()
-        for label, place in own.items()
-        if math.isfinite(place[0]) and not dominated(place, own.values())
-    ]
     random = random_masks_at_cost(present, draw)
-    return [
-        make_row(
-            label,
-            found,
-            draw,
-            on_front=label in fronts,
-            random=random.get(label, ({}, "")),
-            same_as=same.get(label, ""),
-        )
+    rows = [
+        make_row(label, found, draw, random.get(label, ({}, "")), same.get(label, ""))
         for label, found in present.items()
     ]
-
-
-def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
-    """MACs of an input, the policy's own included, and test error: means over seeds.
-
-    MACs that are unknown may be any: infinity.
-    """
-    verdicts = [shown_evaluation(r, draw) for r in results]
-    macs = known([v["macs"] for v in verdicts])
-    return float(np.mean(macs or [math.inf])), float(np.mean([v["error"] for v in verdicts]))
+    places: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.macs and not row.uses_labels:
+            places.setdefault(row.dataset, []).append((row.macs.mean, row.error.mean))
+    return [
+        dataclasses.replace(
+            row,
+            on_front=row.macs is not None
+            and not row.uses_labels
+            and not dominated((row.macs.mean, row.error.mean), places[row.dataset]),
+        )
+        for row in rows
+    ]
 
 
 def dominated(point: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:
@@ -157,12 +144,18 @@ def make_row(
     label: str,
     results: Sequence[Result],
     draw: str,
-    *,
-    on_front: bool,
     random: tuple[Mapping[int, float], str],
     same_as: str,
 ) -> Row:
-    """Summarises the results of one label; `random` as `random_masks_at_cost` gives it."""
+    """Summarises the results of one label.
+
+    Args:
+        label: what the sweep calls it.
+        results: one a seed, at least one.
+        draw: see `make_rows`.
+        random: random masks' errors as `random_masks_at_cost` gives them.
+        same_as: see `Row`.
+    """
     first, verdicts = results[0], [shown_evaluation(r, draw) for r in results]
     modes = [shown_evaluation(r, "mode") for r in results]
 
@@ -202,7 +195,7 @@ def make_row(
         mode_macs=known_mean("macs", modes),
         density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
         speedup={size: float(np.median(values)) for size, values in speedups.items()},
-        on_front=on_front,
+        on_front=False,
         dropout_error=mean_interval(list(floors.values())) if floors else None,
         above_random=above,
         verdict=verdict,
