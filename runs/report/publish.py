@@ -19,16 +19,11 @@ from markupsafe import Markup, escape
 from ccenv.base.files import write_whole
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.report.curves import block_figures, curve_figures
 from ccenv.runs.report.dense import AGAINST_DENSE
-from ccenv.runs.report.figures import (
-    PlotView,
-    block_figures,
-    curve_figures,
-    make_looks,
-    make_views,
-    view_figures,
-)
+from ccenv.runs.report.figures import make_looks, view_figures
 from ccenv.runs.report.tables import APART, all_tables
+from ccenv.runs.report.views import PlotView, make_views
 from ccenv.runs.stats.measures import BITS, MASKS
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
