@@ -211,4 +211,4 @@ def test_a_page_shows_at_each_price_what_python_found_there(tmp_path):
 def test_a_run_of_one_price_has_no_slider():
     plain = views.view_of({"a": run_of("reinforce")}, "mode")
     assert plain["agents"][0]["price"] is None
-    assert "prices" not in plain["inputs"][0]["runs"][0]
+    assert len(plain["inputs"][0]["runs"][0]) == 1
