@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from ccenv.base.registry import Table, names_on_use
+from ccenv.base.registry import NameTable, names_on_use
 
 if TYPE_CHECKING:
     from ccenv.agents.base import Agent
 
 __all__ = ["AGENTS", "Agent"]
 
-AGENTS = Table(
+AGENTS = NameTable(
     {
         "dense": "ccenv.agents.reference_policies:Dense",
         "block_dropout": "ccenv.agents.reference_policies:BlockDropout",

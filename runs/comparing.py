@@ -345,9 +345,9 @@ def run_missing(
     )
     load_and_learn(jobs)
     from ccenv.runs.engine import pool
-    from ccenv.runs.engine.pool import Task
+    from ccenv.runs.engine.pool import RunRequest
 
-    tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
+    tasks = [RunRequest(job.label, job.agent, job.settings, reuse) for job in jobs]
     failures: list[Outcome] = []
     outcomes = pool.run_here(tasks) if workers is None else pool.run_all(tasks, workers)
     bar = tqdm(desc=sweep.name, total=len(tasks), unit="run", disable=None)

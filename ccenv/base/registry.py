@@ -131,12 +131,12 @@ def names_on_use(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[
     return find
 
 
-class Table(dict[str, Any]):
+class NameTable(dict[str, Any]):
     """What names stand for; an entry that is "module:attribute" is imported when it is looked up.
 
     Optional libraries so stay out of the way; `values()` and `items()` import nothing.
 
-    >>> table = Table(pi="math:pi")
+    >>> table = NameTable(pi="math:pi")
     >>> table["pi"], list(table.values())
     (3.141592653589793, ['math:pi'])
     """
@@ -213,7 +213,7 @@ def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
     Raises:
         ValueError: if the name is unknown (the nearest right one is suggested) or not importable.
 
-    >>> resolve("pi", Table(pi="math:pi"), kind="constant")
+    >>> resolve("pi", NameTable(pi="math:pi"), kind="constant")
     3.141592653589793
     """
     if not isinstance(name, str):

@@ -1,10 +1,10 @@
 """Data sets and splits by name; nothing here needs torch."""
 
-from ccenv.base.registry import Table
+from ccenv.base.registry import NameTable
 
 SPLITS = ("train", "validation", "test")
 
-DATASETS = Table(
+DATASETS = NameTable(
     {
         "digits": "ccenv.data.toy:digits",
         "mnist": "ccenv.data.real:mnist",

@@ -32,7 +32,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
-from ccenv.base.values import lacking
+from ccenv.base.values import lacking, shown
 from ccenv.data.npz import count_classes, label_tensor
 from ccenv.data.registry import SPLITS
 from ccenv.data.rows import ArrayRows, Rows, check_finite_rows, some_rows, stored_dtype
@@ -206,7 +206,7 @@ def cut_parts(dataset: Same, split: str, name: str) -> Split:
 def whole_parts(dataset: Same, split: str, name: str) -> Split:
     """Inputs and labels as they are given; read once: labels may take a pass over the data."""
     given = dataset.found
-    found = given[split] if isinstance(given, Mapping) else given(split)
+    found = given[split] if isinstance(given, Mapping) else called(given, split, name)
     if not lacking(found, "images", "labels", "num_classes"):
         return found
     if isinstance(found, TensorDataset) and len(found.tensors) == 2:
@@ -230,15 +230,29 @@ def whole_parts(dataset: Same, split: str, name: str) -> Split:
     return Split(rows, labels, listed_classes(found))
 
 
+def called(given: Callable[[str], Any], split: str, name: str) -> Any:
+    """What a function answers to a split's name; ValueError if it does not take one."""
+    try:
+        return given(split)
+    except TypeError as error:
+        # An error inside of the function is the user's, with its own traceback.
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise
+        raise ValueError(
+            f"dataset {name!r}: expected a function of a split's name, got one that refuses "
+            f"{split!r}: {error}"
+        ) from error
+
+
 def array_inputs(found: Any, name: str) -> Tensor | Rows:
     """An array as a tensor that shares its memory, or rows read when drawn (or an error)."""
-    if isinstance(found, Tensor):
-        return found.detach().to(stored_dtype(found.dtype, name)).cpu()
-    if lacking(found, "shape", "dtype", "__getitem__"):
+    if lacking(found, "shape", "dtype", "__getitem__") or not found.shape:
         raise TypeError(
             f"dataset {name!r}: expected x as an array or tensor [n, ...], got "
-            f"{type(found).__name__}; use numpy.asarray(x)"
+            f"{shown(found)}; use numpy.asarray(x)"
         )
+    if isinstance(found, Tensor):
+        return found.detach().to(stored_dtype(found.dtype, name)).cpu()
     shape = tuple(int(size) for size in found.shape)
     if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
         raise ValueError(
@@ -255,7 +269,7 @@ def array_inputs(found: Any, name: str) -> Tensor | Rows:
     if type(found) is np.ndarray and found.flags.writeable:
         # A float64 too large for float32 becomes infinite, which is refused with NaN later.
         return torch.from_numpy(found).to(dtype)
-    if not shape or not shape[0]:
+    if not shape[0]:
         return torch.empty(shape, dtype=dtype)
     return ArrayRows(shape, dtype, torch.device("cpu"), found, name)
 

@@ -22,14 +22,14 @@ from ccenv.mdp.observations import Observer, last_symbols
 from ccenv.networks.core.lowering import (
     GATES,
     Affine,
+    Always,
     Blocks,
     Embed,
     Leave,
     Lowered,
     Operation,
     Own,
-    Part,
-    Run,
+    StageGate,
     by_steps,
     lowered,
     why_not_lowered,
@@ -164,7 +164,7 @@ class MaskedForm(nn.Module):
             return replace(behind, x=affine(found, rows, mask), before=mask)
         if isinstance(found, Own):
             return replace(behind, x=found.step(rows.x, mask))
-        assert isinstance(found, Part)
+        assert isinstance(found, StageGate)
         stage = found.stage
         if self.skips:
             x = in_branches(stage, rows.x, mask)
@@ -197,7 +197,7 @@ def always(found: Operation, rows: RowState) -> Tensor:
         return embedded
     if isinstance(found, Affine):
         return affine(found, rows, None)
-    assert isinstance(found, Run)
+    assert isinstance(found, Always)
     return found.module(rows.x)
 
 
@@ -309,8 +309,8 @@ def refuse(network: Any, *, skips: bool) -> None:
     if not skips:
         return
     if reason is None:
-        found = [one for one in lowered(network).operations if not isinstance(one, Run | Leave)]
-        parts = [one.stage if isinstance(one, Part) else one for one in found]
+        found = [one for one in lowered(network).operations if not isinstance(one, Always | Leave)]
+        parts = [one.stage if isinstance(one, StageGate) else one for one in found]
         others = {type(part).__name__ for part in parts if not isinstance(part, BRANCHED)}
         reason = f"with {min(others)}" if others else None
     if reason is not None:

@@ -27,7 +27,14 @@ from ccenv.mdp.choosers import (
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.exit_state import exit_look
-from ccenv.networks.core.lowering import Leave, Operation, Part, Run, lowered, why_not_lowered
+from ccenv.networks.core.lowering import (
+    Always,
+    Leave,
+    Operation,
+    StageGate,
+    lowered,
+    why_not_lowered,
+)
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.simulator.extensions.context import affordable
 from ccenv.simulator.policy import Policy, as_policy, follow
@@ -92,12 +99,12 @@ class OneRow:
             raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")
         with torch.no_grad():
             operations = lowered(network).operations
-        gates = [found for found in operations if not isinstance(found, Run)]
-        self.stages = [found.stage if isinstance(found, Part) else None for found in gates]
+        gates = [found for found in operations if not isinstance(found, Always)]
+        self.stages = [found.stage if isinstance(found, StageGate) else None for found in gates]
         """of each gate, None of an exit."""
         numbers = itertools.count()
         self.operations: list[tuple[Operation, int]] = [
-            (found, -1 if isinstance(found, Run) else next(numbers)) for found in operations
+            (found, -1 if isinstance(found, Always) else next(numbers)) for found in operations
         ]
         """each with the number of its gate, -1 of none."""
 
@@ -105,14 +112,14 @@ class OneRow:
         """Logits [1, num_classes] of inputs [1, ...]; gates behind an exit taken are not asked."""
         x, before = inputs, None
         for found, gate in self.operations:
-            if isinstance(found, Run):
+            if isinstance(found, Always):
                 x, before = found.module(x), None
             elif isinstance(found, Leave):
                 early: Tensor = found.head(x)
                 if not decide(gate, x, early):
                     return early
             else:
-                assert isinstance(found, Part)
+                assert isinstance(found, StageGate)
                 stage, kept = found.stage, decide(gate, x, None)
                 if isinstance(kept, Tensor):
                     x = stage(x, kept, before)
@@ -136,7 +143,7 @@ def why_not_one_row(network: Any) -> str | None:
     if reason is not None:
         return reason
     kinds = [type(found) for found in lowered(network).operations]
-    others = [kind.__name__ for kind in kinds if kind not in (Run, Part, Leave)]
+    others = [kind.__name__ for kind in kinds if kind not in (Always, StageGate, Leave)]
     return f"it has no stages, but {others[0]}" if others else None
 
 

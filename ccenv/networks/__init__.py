@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ccenv.base.registry import Table, names_on_use
+from ccenv.base.registry import NameTable, names_on_use
 
 if TYPE_CHECKING:
     from ccenv.networks.core.check import check_network
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ccenv.networks.gating.gate import gate
     from ccenv.networks.gating.gateable import gateable
 
-NETWORKS = Table(
+NETWORKS = NameTable(
     {
         "cascade": "ccenv.networks.vision.early_exit:cascade",
         "conv": "ccenv.networks.vision.conv:conv",

@@ -10,7 +10,7 @@ for tables. Nothing that is imported here needs torch.
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.base.registry import Table, resolve
+from ccenv.base.registry import NameTable, resolve
 from ccenv.base.values import as_settings
 from ccenv.rewards.bind import (
     Reward,
@@ -26,7 +26,7 @@ from ccenv.rewards.bind import (
 )
 from ccenv.rewards.plain import correct, log_likelihood
 
-REWARDS = Table(
+REWARDS = NameTable(
     {
         "accuracy_minus_cost": "ccenv.rewards.plain:accuracy_minus_cost",
         "nll_minus_cost": "ccenv.rewards.plain:nll_minus_cost",

@@ -22,7 +22,7 @@ from ccenv.sparse.cpu.codegen.compiled import announcement
 
 
 @dataclass(frozen=True)
-class Task:
+class RunRequest:
     """One run, in words that travel between processes."""
 
     label: str
@@ -39,13 +39,13 @@ class Task:
 class Outcome:
     """How a task ended."""
 
-    task: Task
+    task: RunRequest
     """which one."""
     error: str | None
     """a sentence, a place in the user's code or a traceback, None where all went well."""
 
 
-def do_task(task: Task) -> Outcome:
+def do_task(task: RunRequest) -> Outcome:
     """Carries one task out."""
     from ccenv.runs.config.settings import make_plan
     from ccenv.runs.engine.errors import CannotStartError, StoppedError, in_users_code
@@ -62,7 +62,9 @@ def do_task(task: Task) -> Outcome:
 
 
 def run_all(
-    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome] = do_task
+    tasks: Sequence[RunRequest],
+    num_workers: int,
+    function: Callable[[RunRequest], Outcome] = do_task,
 ) -> Generator[Outcome]:
     """Runs tasks in processes of their own and yields outcomes as they come.
 
@@ -75,28 +77,28 @@ def run_all(
         function: does one.
     """
     num_workers = min(num_workers, len(tasks))
-    lost: list[Task] = []
+    lost: list[RunRequest] = []
     for outcome in run_in_pool(tasks, num_workers, function):
-        if isinstance(outcome, Task):
+        if isinstance(outcome, RunRequest):
             lost.append(outcome)
         else:
             yield outcome
     for task in lost:
         for outcome in run_in_pool([task], 1, function):
-            if isinstance(outcome, Task):
+            if isinstance(outcome, RunRequest):
                 outcome = Outcome(task, "its process died, twice")
             yield outcome
 
 
-def run_here(tasks: Sequence[Task]) -> Generator[Outcome]:
+def run_here(tasks: Sequence[RunRequest]) -> Generator[Outcome]:
     """Runs tasks in this process: of agents that no other one can import."""
     for task in tasks:
         yield do_task(task)
 
 
 def run_in_pool(
-    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome]
-) -> Generator[Outcome | Task]:
+    tasks: Sequence[RunRequest], num_workers: int, function: Callable[[RunRequest], Outcome]
+) -> Generator[Outcome | RunRequest]:
     """Yields an outcome for each task, or the task itself where its process died."""
     # Processes are spawned, not forked: forked ones would inherit torch's threads in any state.
     context = multiprocessing.get_context("spawn")

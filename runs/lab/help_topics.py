@@ -32,39 +32,38 @@ def tokenizer() -> Any:
     return made
 
 
-def windows(texts: Sequence[Tensor], length: int, step: int = 1) -> tuple[Tensor, Tensor]:
+def windows(texts: Sequence[Tensor], length: int) -> tuple[Tensor, Tensor]:
     """Cuts texts into inputs and labels: each window's label is the token behind it.
 
-    No window spans two texts; a text that is too short for one is left out.
+    No window spans two texts, no token is in two of them; a text that is too short is left out.
 
     Args:
         texts: int64 [n] each.
         length: tokens of a window.
-        step: tokens from one window to the next.
 
     Returns:
         Windows int64 [m, length] and labels int64 [m].
 
-    >>> windows([torch.arange(5)], length=3)
-    (tensor([[0, 1, 2],
-            [1, 2, 3]]), tensor([3, 4]))
+    >>> windows([torch.arange(5)], length=2)
+    (tensor([[0, 1],
+            [2, 3]]), tensor([2, 4]))
     """
     longest = max(map(len, texts), default=0)
-    if not 1 <= length < longest or step < 1:
+    if not 1 <= length < longest:
         raise ValueError(
-            f"expected step={step} >= 1 and length={length} >= 1 below that of the longest text, "
+            f"expected length={length} >= 1 below that of the longest text, "
             f"{longest} tokens; choose shorter windows"
         )
     long = [text for text in texts if len(text) > length]
-    inputs = torch.cat([text[:-1].unfold(0, length, step) for text in long])
-    return inputs, torch.cat([text[length::step] for text in long])
+    inputs = torch.cat([text[:-1].unfold(0, length, length) for text in long])
+    return inputs, torch.cat([text[length::length] for text in long])
 
 
 PARTS = ("test", "train", "train", "train", "validation")
 """Which split every fifth topic belongs to, in alphabetical order."""
 
 
-def python_topics(split: str, length: int = 64, step: int | None = None) -> Split:
+def python_topics(split: str, length: int = 64) -> Split:
     """Windows of the topics that Python's `help` explains, and the token behind each window.
 
     The text is `pydoc_data.topics` of the Python that runs, so it differs a little between versions
@@ -74,7 +73,6 @@ def python_topics(split: str, length: int = 64, step: int | None = None) -> Spli
     Args:
         split: "train", "validation" or "test".
         length: tokens of a window.
-        step: tokens from one window to the next; None: `length`, so that none is in two of them.
 
     Returns:
         int64 [n, length] and labels int64 [n]; as many classes as the tokeniser has tokens.
@@ -87,7 +85,7 @@ def python_topics(split: str, length: int = 64, step: int | None = None) -> Spli
     texts = topics(split)
     found = tokenizer().encode_batch(texts)
     tokens = [torch.tensor(one.ids, dtype=torch.int64) for one in found]
-    inputs, labels = windows(tokens, length, length if step is None else step)
+    inputs, labels = windows(tokens, length)
     return Split(inputs, labels, SMOLLM2_135M.vocabulary)
 
 

@@ -13,7 +13,6 @@ as `kernel-speed--fig5.2`.
 import functools
 import itertools
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -191,7 +190,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             file.write_text(after[file], encoding="utf-8")
     return int(options.check and bool(changed))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,6 @@ second cycle: Loshchilov and Hutter 2017, "SGDR" (arXiv 1608.03983).
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -343,7 +342,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{100 * found.test_error:.2f} % (test), {100 * found.half_error:.2f} % (test, half kept)"
     )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

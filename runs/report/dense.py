@@ -9,12 +9,13 @@ from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.stats.cost_points import borrowed, times_in
+from ccenv.runs.stats.cost_points import times_in
 from ccenv.runs.stats.dense_comparison import (
     Contest,
     EqualError,
     at_equal_error,
     at_equal_macs,
+    dense_elsewhere,
     make_contests,
 )
 from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, OWN
@@ -111,7 +112,7 @@ def against_dense(comparison: Comparison, results_dir: Path) -> Part:
         elsewhere = {}
         if measure is ERROR:
             names = (row["dataset"] for row in comparison.rows)
-            elsewhere = borrowed(names, results_dir, comparison.name)
+            elsewhere = dense_elsewhere(names, results_dir, comparison.name)
         contests = make_contests(comparison.results, draw, elsewhere, times[draw], measure)
         when = f"masks-{draw}" if len(draws) > 1 else ""
         when += f" measure-{measure.name or 'error'}" if len(measures) > 1 else ""

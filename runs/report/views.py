@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
-from ccenv.runs.stats.cost_points import Point, borrowed, in_turns, make_point, times_in
-from ccenv.runs.stats.dense_comparison import chosen_variants
+from ccenv.runs.stats.cost_points import Point, make_point, times_in
+from ccenv.runs.stats.dense_comparison import chosen_variants, dense_elsewhere
 from ccenv.runs.stats.measures import (
     BITS,
     ERROR,
@@ -101,7 +101,7 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[PlotView]:
     """Every setting of the switches that there is something to show at."""
     results = {label: runs for label, runs in comparison.results.items() if runs}
     names = list(dict.fromkeys(dataset_of(runs[0]) for runs in results.values()))
-    elsewhere = borrowed(names, results_dir, comparison.name)
+    elsewhere = dense_elsewhere(names, results_dir, comparison.name)
     times = times_in(results_dir, comparison.name)
     learned = any(runs[0]["learns"] for runs in results.values())
     views, same = [], repeated(results)
@@ -112,13 +112,13 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[PlotView]:
         for measure in (ERROR, BITS if of_symbols else NLL):
             draws = MODES if comparison.draw in MODES else (comparison.draw, *MODES)
             for draw in draws if learned else (comparison.draw,):
-                made = [make_point(k, runs, draw, measure) for k, runs in rows.items()]
+                at = times[draw]
+                made = [make_point(k, runs, draw, measure, at) for k, runs in rows.items()]
                 # Rows that repeat another are its variants, but for the reader's.
                 own = {point.label: point.method for point in made}
                 own |= {k: own[same[k]] for k in rows if k in same and not rows[k][0].get("added")}
-                made = [dataclasses.replace(point, method=own[point.label]) for point in made]
-                points = tuple(in_turns(point, times[draw]) for point in made)
-                dense = chosen_variants(elsewhere.get(dataset, ())) if measure is ERROR else ()
+                points = tuple(dataclasses.replace(one, method=own[one.label]) for one in made)
+                dense = elsewhere.get(dataset, ()) if measure is ERROR else ()
                 views += [
                     PlotView(number, dataset, measure, cost, draw, points, ceilings, tuple(dense))
                     for cost in costs_of(points)

@@ -1,10 +1,9 @@
-"""Points over cost: a sweep's rows, dense networks of other sweeps, times recorded apart."""
+"""Points over cost: a sweep's rows, and times that were recorded apart."""
 
-import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +12,21 @@ import numpy as np
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import (
     ERROR,
+    HALVE,
     MODES,
     OWN,
     Measure,
     Result,
-    has_halves,
+    dataset_of,
     memory_of,
     method_of,
+    repeated,
     shown_evaluation,
     shown_masks,
+    transforms_of,
 )
 from ccenv.runs.stats.rows import mean_place
 from ccenv.runs.store import json_file
-from ccenv.runs.store.recorded import read_cells
 
 BySeed = Mapping[int, float]
 Times = Mapping[str, Mapping[int, BySeed]]
@@ -61,11 +62,6 @@ class Point:
         """Test error over seeds."""
         return mean_interval(list(self.error.values()))
 
-    @property
-    def validated(self) -> Interval | None:
-        """Validation error over seeds; None where it is not known."""
-        return mean_interval(list(self.validation.values())) if self.validation else None
-
     @functools.cached_property
     def validation_mean(self) -> float:
         """Mean validation error; what is not known is never chosen."""
@@ -84,54 +80,53 @@ class Point:
         return min(self.milliseconds.get(images, {}).values(), default=None)
 
 
-def in_turns(point: Point, times: Times | None) -> Point:
-    """A point with the times that were measured in turns, its runs' own where nothing was."""
-    if times is None:
-        return point
-    return dataclasses.replace(point, milliseconds=times.get(point.label, {}))
-
-
-def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure = ERROR) -> Point:
-    """A row's runs as one point."""
+def make_point(
+    label: str,
+    runs: Sequence[Result],
+    draw: str,
+    measure: Measure = ERROR,
+    times: Times | None = None,
+) -> Point:
+    """A row's runs as one point; `times` were measured in turns, and replace the runs' own."""
     verdicts = [shown_evaluation(run, draw) for run in runs]
-    times: dict[int, dict[int, float]] = {}
+    own_times: dict[int, dict[int, float]] = {}
     validation: dict[str, dict[int, float]] = {}
     for run in runs:
         for pass_ in run["latency"]:
-            times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
+            own_times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
         for verdict in run["evaluations"]:
             if verdict["split"] == "validation":
                 validation.setdefault(verdict["mode"], {})[run["seed"]] = measure.of(verdict)
-    errors = {run["seed"]: measure.of(found) for run, found in zip(runs, verdicts, strict=True)}
-    macs = mean_place(runs, draw)[0]
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(shown_masks(runs[0], draw), {})
-    known = judged if len(judged) == len(runs) else validation.get("sampled", {})
-    masks = shown_masks(runs[0], draw) if runs[0]["learns"] else ""
-    own = has_halves(runs[0]), memory_of(runs[0])
-    is_fixed = runs[0]["agent"] == "dense"
-    return Point(label, method_of(runs[0]), macs, errors, known, times, *own, masks, is_fixed)
+    return Point(
+        label=label,
+        method=method_of(runs[0]),
+        macs=mean_place(runs, draw)[0],
+        error={run["seed"]: measure.of(one) for run, one in zip(runs, verdicts, strict=True)},
+        validation=judged if len(judged) == len(runs) else validation.get("sampled", {}),
+        milliseconds=own_times if times is None else times.get(label, {}),
+        halves=HALVE in transforms_of(runs[0]),
+        memory=memory_of(runs[0]),
+        masks=shown_masks(runs[0], draw) if runs[0]["learns"] else "",
+        is_fixed=runs[0]["agent"] == "dense",
+    )
 
 
-def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
-    """Data set -> dense rows of its equal-cost sweep, as far as that has come.
-
-    They have no times: those of two sweeps do not compare.
-
-    Raises:
-        ValueError: if a file was edited by hand.
-    """
-    found = {}
-    for dataset in dict.fromkeys(datasets):
-        name = f"equal-cost-{dataset.partition('+')[0]}"
-        path = results_dir / f"{name}.json"
-        if name != own and path.exists():
-            runs: dict[str, list[Result]] = {}
-            for cell in read_cells(path):
-                if cell["agent"] == "dense":
-                    runs.setdefault(cell["label"], []).append({**cell, "latency": []})
-            found[dataset] = [make_point(label, cells, "sampled") for label, cells in runs.items()]
-    return found
+def judged_points(
+    results: Mapping[str, Sequence[Result]],
+    draw: str,
+    measure: Measure = ERROR,
+    times: Times | None = None,
+) -> dict[str, list[Point]]:
+    """Data set -> a point for each row; no ceilings, and no row that repeats another."""
+    same = repeated(results)
+    points: dict[str, list[Point]] = {}
+    for label, runs in results.items():
+        if runs and not runs[0]["uses_labels"] and label not in same:
+            point = make_point(label, runs, draw, measure, times)
+            points.setdefault(dataset_of(runs[0]), []).append(point)
+    return points
 
 
 def times_path(results_dir: Path, sweep: str) -> Path:
@@ -139,8 +134,8 @@ def times_path(results_dir: Path, sweep: str) -> Path:
     return results_dir / f"{sweep}-times.json"
 
 
-def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float]]] | None:
-    """Label -> images of a pass -> median milliseconds by seed; None where nothing is recorded.
+def times_in(results_dir: Path, sweep: str) -> dict[str, Times | None]:
+    """Masks -> label -> images of a pass -> median milliseconds by seed; None without a record.
 
     Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
     the machine did then slowed all of them.
@@ -148,19 +143,12 @@ def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float
     Raises:
         ValueError: if the file was edited by hand.
     """
-    if not path.exists():
-        return None
-    found: dict[str, dict[int, dict[int, float]]] = {}
-    for row in json_file.check_json(path)["rows"]:
-        if row["masks"] == draw:
-            middle = statistics.median(row["milliseconds"])
-            by_seed = found.setdefault(row["label"], {}).setdefault(int(row["batch_size"]), {})
-            by_seed[int(row.get("seed", 0))] = middle
-    return found
-
-
-def times_in(results_dir: Path, sweep: str) -> dict[str, Times | None]:
-    """Masks -> times of a sweep's rows, None where there are none."""
     path = times_path(results_dir, sweep)
-    times: dict[str, Times | None] = {draw: recorded_times(path, draw) for draw in MODES}
-    return times | {OWN: times["sampled"]}
+    if not path.exists():
+        return dict.fromkeys((*MODES, OWN))
+    found: dict[str, dict[str, dict[int, dict[int, float]]]] = {draw: {} for draw in MODES}
+    for row in json_file.check_json(path)["rows"]:
+        by_size = found[row["masks"]].setdefault(row["label"], {})
+        by_seed = by_size.setdefault(int(row["batch_size"]), {})
+        by_seed[int(row.get("seed", 0))] = statistics.median(row["milliseconds"])
+    return {**found, OWN: found["sampled"]}

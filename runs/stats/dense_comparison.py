@@ -7,10 +7,12 @@ ways), validation error chooses one of them; only that one's test error is compa
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from ccenv.runs.stats.cost_points import Point, Times, in_turns, make_point
+from ccenv.runs.stats.cost_points import Point, Times, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, compare_intervals, mean_interval, paired_difference
-from ccenv.runs.stats.measures import ERROR, OWN, Measure, Result, dataset_of, repeated
+from ccenv.runs.stats.measures import ERROR, OWN, Measure, Result
+from ccenv.runs.store.recorded import read_cells
 
 SAME = 0.005
 """Rows of one method whose MACs differ by a smaller share cost the same."""
@@ -25,20 +27,14 @@ class Contest:
     dataset: str
     """images that all are judged on."""
     dense: tuple[Point, ...]
-    """the chosen one of each width, by MACs."""
+    """the chosen one of each width, by MACs: the sweep's own if they have two costs, else those of
+    another sweep on the same images, trained in another way."""
     conditional: tuple[Point, ...]
     """the chosen one of each method and cost, by MACs."""
     batches: tuple[int, ...]
     """images of a pass for which times are known."""
-    elsewhere: tuple[Point, ...] = ()
-    """dense networks of another sweep on the same images, trained in another way."""
     measure: Measure = ERROR
     """what points are compared by; their "errors" are numbers of it."""
-
-    @property
-    def compared(self) -> tuple[Point, ...]:
-        """Dense networks that rows are compared with: the sweep's own, if they have two costs."""
-        return self.dense if len(self.dense) > 1 else self.elsewhere
 
 
 def make_contests(
@@ -51,42 +47,66 @@ def make_contests(
     """One for each data set with dense networks of two costs or more and other rows.
 
     Args:
-        results: label -> one result a seed; ceilings, rows that repeat another, and those of
-            unknown MACs are left out.
+        results: label -> one result a seed; see `judged_points`; rows of unknown MACs are left out.
         draw: "sampled", "mode", or "own" for the masks that each agent is for.
         elsewhere: data set -> dense networks of another sweep.
         times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
         measure: what they are compared by.
     """
-    by_dataset: dict[str, list[Point]] = {}
-    same = repeated(results)
-    for label, runs in results.items():
-        if runs and not runs[0]["uses_labels"] and label not in same:
-            point = in_turns(make_point(label, runs, draw, measure), times)
-            if math.isfinite(point.macs):
-                by_dataset.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
-    for dataset, points in by_dataset.items():
+    for dataset, judged in judged_points(results, draw, measure, times).items():
+        points = [point for point in judged if math.isfinite(point.macs)]
         best = chosen_variants(points, by_memory=bool(measure.name))
-        contest = Contest(
-            dataset=dataset,
-            dense=tuple(point for point in best if point.method == "dense"),
-            conditional=tuple(point for point in best if point.method != "dense"),
-            batches=tuple(sorted({size for point in points for size in point.milliseconds})),
-            elsewhere=tuple(chosen_variants((elsewhere or {}).get(dataset, ()))),
-            measure=measure,
-        )
-        if len(contest.compared) > 1 and contest.conditional:
-            contests.append(contest)
+        dense = [point for point in best if point.method == "dense"]
+        others = tuple(point for point in best if point.method != "dense")
+        if len(dense) < 2:
+            dense = list((elsewhere or {}).get(dataset, ()))
+        if len(dense) > 1 and others:
+            sizes = sorted({size for point in points for size in point.milliseconds})
+            contests.append(Contest(dataset, tuple(dense), others, tuple(sizes), measure))
     return contests
+
+
+def dense_elsewhere(
+    datasets: Iterable[str], results_dir: Path, sweep: str
+) -> dict[str, list[Point]]:
+    """Data set -> chosen dense rows of its equal-cost sweep, if `sweep` is another one.
+
+    They have no times: those of two sweeps do not compare.
+
+    Raises:
+        ValueError: if a file was edited by hand.
+    """
+    found = {}
+    for dataset in dict.fromkeys(datasets):
+        name = f"equal-cost-{dataset.partition('+')[0]}"
+        path = results_dir / f"{name}.json"
+        if name != sweep and path.exists():
+            runs: dict[str, list[Result]] = {}
+            for cell in read_cells(path):
+                if cell["agent"] == "dense":
+                    runs.setdefault(cell["label"], []).append({**cell, "latency": []})
+            points = [make_point(label, cells, "sampled") for label, cells in runs.items()]
+            found[dataset] = chosen_variants(points)
+    return found
 
 
 def chosen_variants(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
     """The variant with the least validation error of each method and cost, by MACs.
 
-    A variant that fewer seeds have finished than another does not take part yet.
+    Variants may differ in their training. A variant that fewer seeds have finished than another
+    does not take part yet. By memory they need the same memory, too: tables of rows cost no MACs.
     """
-    groups = groups_of_one_cost(points, by_memory=by_memory)
+    groups: list[list[Point]] = []
+    for method in sorted({point.method for point in points}):
+        own = [point for point in points if point.method == method]
+        groups += runs_of_alike(own, lambda point: point.macs, SAME)
+    if by_memory:
+        groups = [
+            part
+            for group in groups
+            for part in runs_of_alike(group, lambda point: point.memory or 0.0, SAME_MEMORY)
+        ]
     best = [best_on_validation(group) for group in groups]
     return sorted(best, key=lambda point: (point.macs, point.memory or 0))
 
@@ -96,24 +116,6 @@ def best_on_validation(points: Sequence[Point]) -> Point:
     most = max(len(point.error) for point in points)
     finished = [point for point in points if len(point.error) == most]
     return min(finished, key=lambda point: point.validation_mean)
-
-
-def groups_of_one_cost(points: Sequence[Point], *, by_memory: bool = False) -> list[list[Point]]:
-    """Rows of one method that cost the same, whatever their training.
-
-    By memory they need the same memory, too: tables of rows cost no MACs.
-    """
-    groups = []
-    for method in sorted({point.method for point in points}):
-        own = [point for point in points if point.method == method]
-        groups += runs_of_alike(own, lambda point: point.macs, SAME)
-    if not by_memory:
-        return groups
-    return [
-        part
-        for group in groups
-        for part in runs_of_alike(group, lambda point: point.memory or 0.0, SAME_MEMORY)
-    ]
 
 
 def runs_of_alike(
@@ -151,34 +153,24 @@ def undominated(
 def front_error(
     points: Sequence[Point], macs: float, *, validation: bool = False
 ) -> dict[int, float] | None:
-    """Error at so many MACs by the dense networks that no cheaper one beats: see `interpolated`.
+    """Error at so many MACs by the dense networks that no cheaper one beats, linear in their log.
 
     Between the most expensive of them and the most expensive network that was run, the error of the
     former is used: no network in that range is better.
-    """
-    front = undominated(points)
-    if not front or macs > max(point.macs for point in points):
-        return None
-    return interpolated(front, min(macs, front[-1].macs), validation=validation)
-
-
-def interpolated(
-    dense: Sequence[Point], macs: float, *, validation: bool = False
-) -> dict[int, float] | None:
-    """Test or validation error of a dense network for each seed, linear in the logarithm of MACs.
 
     Returns:
-        None outside the widths that were run; only seeds that both neighbours have.
+        Test or validation error for each seed that both neighbours have; None outside the widths
+        that were run.
     """
-    if not dense or not dense[0].macs <= macs <= dense[-1].macs:
+    front = undominated(points)
+    if not front or not front[0].macs <= macs <= max(point.macs for point in points):
         return None
-    upper = next(index for index, point in enumerate(dense) if point.macs >= macs)
-    errors = [point.validation if validation else point.error for point in dense]
-    if dense[upper].macs == macs:
-        return dict(errors[upper])
-    low, high = errors[upper - 1 : upper + 1]
-    below, above = dense[upper - 1].macs, dense[upper].macs
-    share = math.log(macs / below) / math.log(above / below)
+    macs = min(macs, front[-1].macs)
+    above = next(point for point in front if point.macs >= macs)
+    below = above if above.macs == macs else front[front.index(above) - 1]
+    low, high = (point.validation if validation else point.error for point in (below, above))
+    span = math.log(above.macs / below.macs)
+    share = math.log(macs / below.macs) / span if span else 1.0
     return {seed: (1 - share) * low[seed] + share * high[seed] for seed in sorted({*low} & {*high})}
 
 
@@ -200,12 +192,11 @@ def at_equal_macs(contest: Contest) -> list[EqualMacs]:
     """Every chosen conditional row compared with the dense Pareto front at its own cost."""
     found = []
     for point in contest.conditional:
-        found.append(EqualMacs(point, None, None, ""))
-        if errors := front_error(contest.compared, point.macs):
-            other = mean_interval(list(errors.values()))
-            difference = paired_difference(point.error, errors)
-            verdict = compare_intervals(point.interval, other)
-            found[-1] = EqualMacs(point, other, difference, verdict)
+        errors = front_error(contest.dense, point.macs)
+        dense = mean_interval(list(errors.values())) if errors else None
+        difference = paired_difference(point.error, errors or {})
+        verdict = compare_intervals(point.interval, dense) if dense else ""
+        found.append(EqualMacs(point, dense, difference, verdict))
     return found
 
 
@@ -239,7 +230,7 @@ def at_equal_error(contest: Contest) -> list[EqualError]:
     which nothing is chosen, as pruned ones, are not looked for.
     """
     found = []
-    for dense in undominated(contest.compared):
+    for dense in undominated(contest.dense):
         able = [
             point
             for point in contest.conditional

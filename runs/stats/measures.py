@@ -226,11 +226,6 @@ def transforms_of(result: Result) -> Sequence[str]:
     return tuple(settings["environment"].get("transforms", ()))
 
 
-def has_halves(result: Result) -> bool:
-    """Whether the network was given images of half their size."""
-    return HALVE in transforms_of(result)
-
-
 def network_shape(result: Result) -> tuple[Any, Any]:
     """Blocks of each gated layer, and what is left of the network if one does not see them."""
     environment = result["settings"]["environment"]

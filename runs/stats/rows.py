@@ -151,14 +151,6 @@ def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
     return float(np.mean(macs or [math.inf])), float(np.mean([v["error"] for v in verdicts]))
 
 
-def mean_over_seeds(
-    results: Sequence[Result], draw: str, number: str, split: str = "test"
-) -> float:
-    """Mean of a number, or of a list of them, of some runs' evaluations."""
-    verdicts = [e for result in results for e in result["evaluations"]]
-    return float(np.mean([e[number] for e in verdicts if (e["split"], e["mode"]) == (split, draw)]))
-
-
 def dominated(point: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:
     """Whether another point is at least as good in both and better in one.
 

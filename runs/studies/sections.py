@@ -4,6 +4,7 @@ A cell at a budget is the row that validation data selects among a method's rows
 asks for these tables by `Section`s of its own.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,9 @@ from ccenv.base.registry import check_names
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.stats.cost_points import Point, make_point
+from ccenv.runs.stats.cost_points import Point, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, paired_difference
-from ccenv.runs.stats.measures import BITS, MEASURES, MODES, Measure, repeated
+from ccenv.runs.stats.measures import BITS, MEASURES, MODES, Measure
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
 from ccenv.runs.tables.drawing import COLORS, Drawn, Panel, Series, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
@@ -65,32 +66,31 @@ def budget_part(
     comparison: Comparison,
     results_dir: Path,
 ) -> Part:
-    """A table with a column for each budget, and which method is best within each, if one is."""
+    """A table with a column for each budget, and which method is best within each, if one is.
+
+    A cell is empty where no row is so cheap, or where a smaller budget has the same row.
+    """
     kinds: dict[str, list[Point]] = {}
-    for point in judged_points(comparison, measure):
+    for point in itertools.chain(*judged_points(comparison.results, "mode", measure).values()):
         kinds.setdefault(point.method, []).append(point)
-    lines = [[kind, *budget_cells(own, budgets, cost)] for kind, own in kinds.items()]
-    lines = [line for line in lines if any(cell is not None for cell in line[1:])]
+    rows = {k: [best_within(own, budget, cost) for budget in budgets] for k, own in kinds.items()}
+    rows = {kind: found for kind, found in rows.items() if any(found)}
+    lines: list[list[object]] = []
+    for kind, found in rows.items():
+        steps = itertools.pairwise([None, *found])
+        lines.append(
+            [kind, *(row and row.interval if row is not one else None for one, row in steps)]
+        )
     columns = {"kind": "left", **{f"{n:,} {unit}": f"right {measure.spec}" for n in budgets}}
     note = NOTE.format(unit=unit if unit == "MACs" else f"{unit}, whatever their MACs")
     score = Score(f"test {measure.title}", False, measure.spec, measure.ends)
-    for budget in budgets:
-        rows = {kind: best_within(own, budget, cost) for kind, own in kinds.items()}
-        contenders = [Contender(k, row.interval, len(row.error)) for k, row in rows.items() if row]
+    for index, budget in enumerate(budgets):
+        best = {kind: row for kind, found in rows.items() if (row := found[index])}
+        contenders = [Contender(k, row.interval, len(row.error)) for k, row in best.items()]
         note += f" Within {budget:,} {unit}: {verdict(contenders, score)}."
     tested = "error, %" if measure.unit == "%" else measure.title
     table = Table(name, f"{heading}: test {tested}", columns, lines, note)
     return Part([table] if lines else [])
-
-
-def judged_points(comparison: Comparison, measure: Measure) -> list[Point]:
-    """Rows under the masks that are shown; no ceilings, and none that repeats another row."""
-    same = repeated(comparison.results)
-    return [
-        make_point(label, runs, "mode", measure)
-        for label, runs in comparison.results.items()
-        if runs and not runs[0]["uses_labels"] and label not in same
-    ]
 
 
 def best_within(points: Sequence[Point], budget: int, cost: Cost) -> Point | None:
@@ -100,22 +100,8 @@ def best_within(points: Sequence[Point], budget: int, cost: Cost) -> Point | Non
     return min(cheap, key=lambda point: point.validation_mean, default=None)
 
 
-def budget_cells(points: Sequence[Point], budgets: Sequence[int], cost: Cost) -> list[object]:
-    """The interval of the selected row at each budget.
-
-    None where no row is so cheap, and where the selected row is that of a smaller budget.
-    """
-    found: list[object] = []
-    before: Point | None = None
-    for budget in budgets:
-        row = best_within(points, budget, cost)
-        found.append(None if row is None or row is before else row.interval)
-        before = row
-    return found
-
-
 TUNED_COLUMNS: Columns = {
-    "agent": ("left", lambda one: one[0].method or one[0].agent),
+    "agent": ("left", lambda one: one[1].method),
     "setting": ("left", lambda one: one[0].setting),
     "seeds": ("right", lambda one: len(one[1].error)),
     "MACs": ("right ,.0f", lambda one: one[1].macs),
@@ -130,23 +116,21 @@ TUNED_NOTE = (
 
 def tuned_alike(comparison: Comparison, results_dir: Path) -> Part:
     """Each method's row with the most seeds, which is that of the chosen setting, by mean bits."""
-    sweep = comparison.sweep
-    seeds = {c.label: len(sweep.seeds if c.seeds is None else c.seeds) for c in sweep.cells}
-    most: dict[str, Cell] = {}
-    for cell in sweep.cells:
-        before = most.setdefault(cell.method or cell.agent, cell)
-        if seeds[cell.label] > seeds[before.label]:
-            most[cell.method or cell.agent] = cell
+    usual = comparison.sweep.seeds
+    methods: dict[str, list[Cell]] = {}
+    for cell in comparison.sweep.cells:
+        methods.setdefault(cell.method or cell.agent, []).append(cell)
+    most = [
+        max(cells, key=lambda c: len(usual if c.seeds is None else c.seeds))
+        for cells in methods.values()
+    ]
     found = [
         (cell, make_point(cell.label, runs, "mode", BITS))
-        for cell in most.values()
+        for cell in most
         if (runs := comparison.results[cell.label])
     ]
     found.sort(key=lambda one: one[1].interval.mean)
-    contenders = [
-        Contender(cell.method or cell.agent, point.interval, len(point.error))
-        for cell, point in found
-    ]
+    contenders = [Contender(own.method, own.interval, len(own.error)) for _, own in found]
     score = Score("mean bits a symbol", more_is_better=False, ends=BITS.ends)
     note = f"{TUNED_NOTE} Verdict: {verdict(contenders, score)}."
     table = Table("tuned", "Agents tuned alike", *read_columns(TUNED_COLUMNS, found), note)
@@ -175,10 +159,29 @@ def ablation(comparison: Comparison, results_dir: Path) -> Part:
         draw: {cell.label: make_point(cell.label, results[cell.label], draw) for cell in cells}
         for draw in MODES
     }
-    title = "One thing changed at a time"
-    table = Table(
-        "ablation", title, *read_columns(columns_of_changes(cells[0], points), cells), ABLATION_NOTE
-    )
+    base, first = cells[0], points[MODES[0]]
+    columns: Columns = {
+        "changed": ("left", lambda cell: cell.setting or "base"),
+        "row": ("left", lambda cell: cell.label),
+        "seeds": ("right", lambda cell: len(first[cell.label].error)),
+        "MACs": ("right ,.0f", lambda cell: first[cell.label].macs),
+    }
+    for draw, name in NAMES.items():
+
+        def error(cell: Cell, of: Mapping[str, Point] = points[draw]) -> Interval:
+            return of[cell.label].interval
+
+        def difference(cell: Cell, of: Mapping[str, Point] = points[draw]) -> Interval | None:
+            errors = of[cell.label].error
+            return None if cell is base else paired_difference(errors, of[base.label].error)
+
+        columns = {
+            **columns,
+            f"{name}: error %": ("right .2%", error),
+            f"{name}: difference": ("right .2%", difference),
+        }
+    lines = read_columns(columns, cells)
+    table = Table("ablation", "One thing changed at a time", *lines, ABLATION_NOTE)
     greedy = points["mode"]
     errors = "; ".join(f"{c.label}: {100 * greedy[c.label].interval.mean:.2f} %" for c in cells)
     figure = Drawn(
@@ -191,33 +194,6 @@ def ablation(comparison: Comparison, results_dir: Path) -> Part:
 
 
 ABLATION = Section("ablation", "One thing changed at a time", ablation)
-
-
-def columns_of_changes(base: Cell, points: Points) -> Columns:
-    """Of all rows, under both kinds of masks."""
-    first = points[MODES[0]]
-
-    def error(of: Mapping[str, Point]) -> Callable[[Cell], Interval]:
-        return lambda cell: of[cell.label].interval
-
-    def difference(of: Mapping[str, Point]) -> Callable[[Cell], Interval | None]:
-        return lambda cell: (
-            None if cell is base else paired_difference(of[cell.label].error, of[base.label].error)
-        )
-
-    columns: Columns = {
-        "changed": ("left", lambda cell: cell.setting or "base"),
-        "row": ("left", lambda cell: cell.label),
-        "seeds": ("right", lambda cell: len(first[cell.label].error)),
-        "MACs": ("right ,.0f", lambda cell: first[cell.label].macs),
-    }
-    for draw, name in NAMES.items():
-        columns = {
-            **columns,
-            f"{name}: error %": ("right .2%", error(points[draw])),
-            f"{name}: difference": ("right .2%", difference(points[draw])),
-        }
-    return columns
 
 
 def drawn_changes(cells: Sequence[Cell], points: Points) -> Any:

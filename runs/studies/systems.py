@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.runs.config.sweep import Cell, Sweep
+from ccenv.runs.config.sweep import Cell
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import MASKS, MODES, evaluation
-from ccenv.runs.stats.rows import mean_over_seeds
+from ccenv.runs.stats.measures import MASKS, MODES
 from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.tables.drawing import Drawn, Panel, Series, legend_height, nth_look, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
@@ -52,37 +52,24 @@ class Line:
     """of training at the middle budget, median over seeds."""
 
 
-def rows_by_system(sweep: Sweep) -> dict[str, dict[str, list[Cell]]]:
-    """Place -> system -> its rows, in the sweep's order."""
-    places: dict[str, dict[str, list[Cell]]] = {}
-    for row in sweep.cells:
-        places.setdefault(row.place, {}).setdefault(row.method or row.agent, []).append(row)
-    return places
-
-
-def rows_of_choice(rows: Sequence[Cell]) -> list[Cell]:
-    """The rows of the setting that was chosen: it alone stands at several budgets.
-
-    The first of them is that of the budget at which settings were tried.
-    """
-    budgets: dict[str, list[Cell]] = {}
-    for row in rows:
-        budgets.setdefault(row.setting, []).append(row)
-    return next((found for found in budgets.values() if len(found) > 1), [])
-
-
 def systems(comparison: Comparison, results_dir: Path) -> Part:
     """A table and a figure of each place that has runs."""
+    places: dict[str, dict[str, list[Cell]]] = {}
+    for row in comparison.sweep.cells:
+        places.setdefault(row.place, {}).setdefault(row.method or row.agent, []).append(row)
     tables, figures = [], []
-    for place, rows in rows_by_system(comparison.sweep).items():
+    for place, rows in places.items():
         # The place's network with everything kept: a static one may be as small as what it keeps.
         results = [r for own in rows.values() for row in own for r in comparison.results[row.label]]
         macs = max((float(result["dense_macs"]) for result in results), default=float("nan"))
-        found = [line for own in rows.values() if (line := system_line(comparison, own, macs))]
-        if found:
+        lines = [line for own in rows.values() if (line := system_line(comparison, own, macs))]
+        if lines:
             about = comparison.sweep.places[place]
-            tables.append(table_at(place, about, found))
-            figures.append(figure_at(place, about, found))
+            first = next((line for line in lines if line.name == about["reference"]), lines[0])
+            # All are compared at the costs of the place's reference at its budgets.
+            costs = list({f"{cost:.3f}": cost for cost, _ in first.points}.values())
+            tables.append(table_at(place, about, lines, costs))
+            figures.append(figure_at(place, about, lines, costs))
     return Part(tables, figures)
 
 
@@ -94,32 +81,26 @@ def system_line(comparison: Comparison, rows: Sequence[Cell], whole: float) -> L
 
     Args:
         comparison: with its results.
-        rows: of the system at one place.
+        rows: of the system at one place. The chosen setting alone stands at several budgets; the
+            first of them is the one at which settings were tried.
         whole: MACs of the place's network with everything kept.
     """
-    chosen = rows_of_choice(rows)
-    results = [comparison.results[row.label] for row in chosen]
-    if not chosen or not results[0]:
+    settings: dict[str, list[Cell]] = {}
+    for row in rows:
+        settings.setdefault(row.setting, []).append(row)
+    chosen = next((own for own in settings.values() if len(own) > 1), [])
+    results = {row.label: comparison.results[row.label] for row in chosen}
+    if not chosen or not results[chosen[0].label]:
         return None
-    middle, first = results[0], chosen[0]
-    errors = {draw: mean_over_seeds(middle, draw, "error", "validation") for draw in MODES}
-    draw = first.masks or min(errors, key=lambda draw: errors[draw])
-    points = sorted(
-        (
-            mean_over_seeds(some, draw, "macs") / whole,
-            tuple(evaluation(r, draw)["error"] for r in some),
-        )
-        for some in results
-        if some
-    )
-    seconds = float(np.median([result["seconds"] for result in middle]))
+    by_masks = {
+        draw: [make_point(label, runs, draw) for label, runs in results.items() if runs]
+        for draw in MODES
+    }
+    first = chosen[0]
+    draw = first.masks or min(MODES, key=lambda draw: by_masks[draw][0].validation_mean)
+    points = sorted((one.macs / whole, tuple(one.error.values())) for one in by_masks[draw])
+    seconds = float(np.median([result["seconds"] for result in results[first.label]]))
     return Line(first.method or first.agent, first.setting, draw, tuple(points), seconds)
-
-
-def reference_costs(about: Mapping[str, str], lines: Sequence[Line]) -> list[float]:
-    """Total costs at which all are compared: those of the place's reference at its budgets."""
-    line = next((line for line in lines if line.name == about["reference"]), lines[0])
-    return list({f"{cost:.3f}": cost for cost, _ in line.points}.values())
 
 
 def errors_at(line: Line, cost: float) -> tuple[float, ...]:
@@ -154,9 +135,10 @@ def at_cost(line: Line, cost: float, baseline: Line | None = None) -> Interval |
     return mean_interval(errors) if errors and line is not baseline else None
 
 
-def table_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Table:
+def table_at(
+    place: str, about: Mapping[str, str], lines: Sequence[Line], costs: Sequence[float]
+) -> Table:
     """By error at the middle cost."""
-    costs = reference_costs(about, lines)
     middle = costs[len(costs) // 2]
     baseline = next((line for line in lines if line.name == about["baseline"]), None)
     columns: Columns = {
@@ -185,7 +167,9 @@ def table_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Tab
     return Table(f"{place}-at-equal-cost", about["title"], *read_columns(columns, ordered), note)
 
 
-def figure_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Drawn:
+def figure_at(
+    place: str, about: Mapping[str, str], lines: Sequence[Line], ticks: Sequence[float]
+) -> Drawn:
     """Error over total cost, a line a system."""
     series, words = [], []
     for index, line in enumerate(lines):
@@ -195,7 +179,6 @@ def figure_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Dr
         series.append(Series(line.name, costs, [100 * mean for mean in means], style))
         said = [f"{mean:.1%} at {cost:.2f}" for cost, mean in zip(costs, means, strict=True)]
         words.append(f"{line.name}: {', '.join(said)}")
-    ticks = reference_costs(about, lines)
 
     def few_ticks(axes: Any) -> None:
         axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])

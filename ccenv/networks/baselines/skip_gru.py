@@ -48,7 +48,7 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class Position:
+class RecurrentState:
     """Hidden state of positions, before or after their one gate."""
 
     state: Tensor
@@ -146,29 +146,29 @@ class SkipGRU(GatedNetwork):
             like.new_zeros(len(inputs), self.width), like.new_zeros(len(inputs), self.num_classes)
         )
 
-    def cache_after(self, hidden: Position) -> Carried:
+    def cache_after(self, hidden: RecurrentState) -> Carried:
         """See `Continues`; there is always room."""
         return Carried(hidden.state, hidden.answer)
 
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> RecurrentState:
         """See `GatedNetwork.start`."""
         return self.start_cached(inputs, self.cache(inputs, earlier))
 
-    def start_cached(self, inputs: Tensor, cache: Carried) -> Position:
+    def start_cached(self, inputs: Tensor, cache: Carried) -> RecurrentState:
         """See `Caches`."""
         symbol = inputs[:, -1]
         likely = cache.answer.gather(1, symbol[:, None])[:, 0]
         surprise = cache.answer.logsumexp(dim=1) - likely
-        return Position(cache.state, symbol, surprise, cache.answer)
+        return RecurrentState(cache.state, symbol, surprise, cache.answer)
 
     def step(
         self,
         gate: int,
-        hidden: Position,
+        hidden: RecurrentState,
         mask: Tensor | None,
         weights: Tensor | None = None,
         backend: str = "auto",
-    ) -> Position:
+    ) -> RecurrentState:
         """See `GatedNetwork.step`; gate values blend the new state with the old one."""
         hidden = repeat_rows(hidden, group_of(hidden.symbol.shape[0], mask, weights))
         before, symbol = hidden.state, hidden.symbol
@@ -195,16 +195,16 @@ class SkipGRU(GatedNetwork):
         found: Tensor = self.head(state) + self.of_symbols(symbol)
         return found
 
-    def logits(self, hidden: Position, backend: str = "auto") -> Tensor:
+    def logits(self, hidden: RecurrentState, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`; the next position's surprise is made of the same."""
         return hidden.answer
 
-    def look(self, gate: int, hidden: Position) -> Tensor:
+    def look(self, gate: int, hidden: RecurrentState) -> Tensor:
         """The surprise of the symbol just read, the state before it, and its embedding."""
         embedded = self.stem.embedding(hidden.symbol)
         return torch.cat([hidden.surprise[:, None], hidden.state, embedded], dim=1)
 
-    def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
+    def macs(self, gate: int, hidden: RecurrentState, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`."""
         return torch.where(mask[:, 0], self.dense_macs, self.least_macs(gate))
 

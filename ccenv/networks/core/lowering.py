@@ -35,7 +35,7 @@ class Embed:
 
 
 @dataclass(frozen=True)
-class Table:
+class SymbolRows:
     """A row that the last symbols of an input name together, the last one counting least."""
 
     rows: Tensor
@@ -56,7 +56,7 @@ class Affine:
     """[units]."""
     activation: Any = None
     """see `ccenv.sparse.linear.resolve_activation`."""
-    tables: tuple[Table, ...] = ()
+    tables: tuple[SymbolRows, ...] = ()
 
     def tensors(self) -> list[Tensor]:
         """All of its numbers."""
@@ -80,14 +80,14 @@ class Blocks(Affine):
 
 
 @dataclass(frozen=True)
-class Run:
+class Always:
     """What always runs: features -> features."""
 
     module: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Part:
+class StageGate:
     """A gate of a stage."""
 
     stage: Stage
@@ -107,8 +107,8 @@ class Own:
     step: Callable[[Any, Tensor], Any]
 
 
-Operation = Embed | Affine | Run | Part | Leave | Own
-GATES = (Blocks, Part, Leave, Own)
+Operation = Embed | Affine | Always | StageGate | Leave | Own
+GATES = (Blocks, StageGate, Leave, Own)
 """Operations that have a mask."""
 
 
@@ -158,5 +158,5 @@ def by_steps(network: Any) -> Lowered:
         return Own(lambda hidden, mask: network.step(gate, hidden, mask, None, "reference"))
 
     gates = [step(gate) for gate in range(len(network.gates))]
-    answer = Run(lambda hidden: network.logits(hidden, "reference"))
-    return Lowered((Run(network.start), *gates, answer), lambda hidden, *_: hidden)
+    answer = Always(lambda hidden: network.logits(hidden, "reference"))
+    return Lowered((Always(network.start), *gates, answer), lambda hidden, *_: hidden)

@@ -25,7 +25,7 @@ EITHER = (("attention", "heads"), ("ffn", "experts"))
 
 
 @dataclass(frozen=True)
-class Part:
+class LayerPart:
     """A part of a layer that a gate decides, or that always runs."""
 
     kind: str
@@ -62,7 +62,7 @@ class Part:
         return self.kind in EITHER[1]
 
 
-def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tuple[Part, ...]:
+def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tuple[LayerPart, ...]:
     """Parts of all layers in the order in which they run.
 
     Args:
@@ -81,7 +81,9 @@ def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tup
     if WHOLE_LAYER in kinds:
         if kinds != [WHOLE_LAYER]:
             raise ValueError(f"expected no other gates with {WHOLE_LAYER}, got {', '.join(kinds)}")
-        return tuple(Part(WHOLE_LAYER, number, is_gate=True) for number in range(depth * repeats))
+        return tuple(
+            LayerPart(WHOLE_LAYER, number, is_gate=True) for number in range(depth * repeats)
+        )
     if not kinds or any(set(pair) <= set(kinds) for pair in EITHER):
         raise ValueError(
             "expected gates of one kind at least, of attention and heads one at most, and of ffn "
@@ -91,11 +93,11 @@ def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tup
     for number in range(depth * repeats):
         for whole, blocks in EITHER:
             kind = blocks if blocks in kinds else whole
-            parts.append(Part(kind, number, kind in kinds))
+            parts.append(LayerPart(kind, number, kind in kinds))
         # The answer behind the last layer is the network's.
         is_end = repeats == 1 or (number + 1) % depth == 0
         if "exits" in kinds and is_end and number + 1 < depth * repeats:
-            parts.append(Part("exits", number, is_gate=True))
+            parts.append(LayerPart("exits", number, is_gate=True))
     if not any(part.is_gate for part in parts):
         raise ValueError(
             "expected a depth of at least 2, or layers that are repeated, for exits without other "
@@ -104,7 +106,7 @@ def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tup
     return tuple(parts)
 
 
-def part_macs(network: Model, part: Part, length: Any, kept: Any) -> Any:
+def part_macs(network: Model, part: LayerPart, length: Any, kept: Any) -> Any:
     """Returns the MACs of a part at the end of `length` positions, of so many kept blocks.
 
     Both are numbers or int64 [rows]; positions are those that are read, this one included.
@@ -140,7 +142,7 @@ def gate_macs(network: Model, gate: int, length: Any, kept: Any) -> Any:
     return spent if gate else spent + macs_before(network, 0, length)
 
 
-def part_unread(network: Model, part: Part, off: Tensor) -> Unread:
+def part_unread(network: Model, part: LayerPart, off: Tensor) -> Unread:
     """Returns a part's weights and the entries that nothing reads while blocks are off.
 
     Keys and values of a position are computed whatever parts it keeps, norms are looked at, and

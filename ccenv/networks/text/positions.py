@@ -17,7 +17,7 @@ from ccenv.networks.core.exit_state import Flow, leave
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Earlier
 from ccenv.networks.text.attention import Pair
-from ccenv.networks.text.parts import Model, Part
+from ccenv.networks.text.parts import LayerPart, Model
 from ccenv.networks.text.skipped_layers import run_kept, run_kept_of_sequences
 from ccenv.networks.text.tokens import Sequences, sequences_of, windows_of
 
@@ -227,7 +227,7 @@ def run_sequences(network: Model, inputs: Tensor, earlier: Earlier | None) -> Ca
 
 def run_whole(
     network: Model,
-    part: Part,
+    part: LayerPart,
     x: Tensor,
     mask: Tensor,
     weights: Tensor | None,
@@ -296,7 +296,7 @@ def every_position(cache: Cache, running: Tensor) -> Position:
 
 def run_rows(
     network: Model,
-    part: Part,
+    part: LayerPart,
     hidden: Position,
     mask: Tensor | None = None,
     weights: Tensor | None = None,

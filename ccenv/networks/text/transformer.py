@@ -58,7 +58,7 @@ from ccenv.networks.core.protocol import (
     rows_each,
 )
 from ccenv.networks.text.attention import Layer
-from ccenv.networks.text.parts import GATES, Part, gate_macs, layer_parts, part_unread
+from ccenv.networks.text.parts import GATES, LayerPart, gate_macs, layer_parts, part_unread
 from ccenv.networks.text.positions import (
     Cache,
     Position,
@@ -178,11 +178,11 @@ class LanguageModel(GatedNetwork):
         assert isinstance(found, Layer)
         return found
 
-    def part(self, gate: int) -> Part:
+    def part(self, gate: int) -> LayerPart:
         """What a gate decides."""
         return self.parts[self.places_of_gates[gate]]
 
-    def parts_before(self, gate: int) -> tuple[Part, ...]:
+    def parts_before(self, gate: int) -> tuple[LayerPart, ...]:
         """Parts that always run between the gate before and a gate, or behind the last gate."""
         first = self.places_of_gates[gate - 1] + 1 if gate else 0
         return self.parts[first : self.places_of_gates[gate]]

@@ -1,6 +1,5 @@
 """Builds the documentation: lab docs -> HTML; --write, --check, --execute, --pictures."""
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,7 +109,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page.write_text(text)
         print(f"{page.relative_to(root)}: {'written' if options.write else 'differs'}")
     return int(options.check and bool(changed))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,8 +18,9 @@ from ccenv.rewards import REWARDS
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
+from ccenv.runs.config.command import setting_words
 from ccenv.runs.lab.robustness.odd import ODD_WORDS, strategies
-from ccenv.runs.lab.robustness.tiny import SETTINGS, words
+from ccenv.runs.lab.robustness.tiny import SETTINGS
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
@@ -41,7 +42,11 @@ WORK: dict[str, tuple[str, ...]] = {
     "export": ("ccenv.runs.engine.onnx_export:written",),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""
-SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
+SHORT = [
+    f"{key}={word}"
+    for name, value in (SETTINGS | {"images": 128, "eval_every": 64}).items()
+    for key, word in setting_words(name, value)
+]
 SOUND: dict[str, list[list[str]]] = {
     "train": [["reinforce", *SHORT], ["--config", "run/config.json"]],
     "compare": [["ccenv.runs.lab.robustness.tiny:TINY"]],
@@ -95,7 +100,7 @@ class RealWorkError(BaseException):
 
 @dataclass(frozen=True)
 class Crash:
-    """A command line or a constructor that ended without a name for what is wrong."""
+    """A command line or a call that ended without a name for what is wrong."""
 
     given: Any
     """what was given."""

@@ -1,10 +1,10 @@
-"""Odd arguments: (function of the API, its arguments) -> taken, refused in words, or a crash."""
+"""Odd arguments: (function or name, its arguments) -> taken, refused in words, or a crash."""
 
 import contextlib
 import dis
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -17,8 +17,10 @@ from ccenv.agents import AGENTS
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
+from ccenv.data.user_data import check_given, given_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.rewards import make_reward
+from ccenv.rewards import REWARDS, make_reward, reward_parameters
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.command_lines import (
     REFUSED,
     TAKEN,
@@ -32,6 +34,7 @@ from ccenv.runs.lab.robustness.odd import ODD_VALUES, strategies
 from ccenv.runs.lab.robustness.tiny import TINY
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
 
@@ -47,6 +50,12 @@ ODD_OBJECTS: list[Any] = [
     len,
     "/no/such/place",
     np.int64(-1),
+    np.ones((4, 4)),
+    np.full((4, 4), np.nan),
+    np.ones((3, 4)),
+    np.full(4, 99),
+    np.ones((4, 4), dtype=object),
+    np.zeros((3, 1, 2, 2), dtype=np.uint8),
 ]
 """What a program gives by mistake in the place of something else."""
 WORLD: dict[str, Any] = {
@@ -57,6 +66,22 @@ WORLD: dict[str, Any] = {
 }
 SHORT = {"progress": False, "latency": False, "images": 64, "batch_size": 32}
 ROW = torch.zeros(1, 8)
+SMALL: dict[str, dict[str, Any]] = {
+    "mlp": {},
+    "conv": {"channels": (4,), "num_blocks": 2, "strides": (1,)},
+    "experts": {"num_experts": 4, "expert_size": 4, "channels": (4, 8)},
+    "resnet": {"depth": 8, "width": 4},
+    "vit": {"depth": 2, "dim": 16, "num_heads": 2, "num_groups": 4},
+    "early_exit": {"units": (8, 8)},
+    "cascade": {"first": (4,), "then": (8,)},
+    "pondering": {"units": 8, "num_steps": 3},
+    "small_conv": {"channels": (4,), "units": (8,)},
+}
+"""Networks that take milliseconds."""
+TOO_LARGE = "allocate"
+"""Torch calls a lack of memory a RuntimeError, with this word."""
+NAMED = (ValueError, TypeError, OSError, ImportError)
+"""What an entry of a table may raise of its settings."""
 CALLED = ("change", "code", "dataset")
 """Arguments that are called at once where they are functions."""
 
@@ -91,6 +116,13 @@ def stepped(view: Any, action: Any = None, **given: Any) -> None:
 def learned(num_images: Any) -> None:
     """An agent that learns."""
     resolve("reinforce", AGENTS, "agent")(world(), seed=0).learn(num_images)
+
+
+def own_split(images: Any, labels: Any) -> None:
+    """A user's arrays as data."""
+    given = {"train": (images, labels), "test": (images, labels)}
+    check_given(given)
+    given_split(given, "train", "odd")
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
@@ -132,19 +164,43 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = 
         "options": None, "action": None}),
     "SB3 env": (functools.partial(stepped, BlockSelectionVecEnv), lambda: {
         "action": np.ones((4, 4))}),
-    "Simulator": (Simulator, lambda: {"num_images": 4, **WORLD}),
+    "Simulator": (Simulator, lambda: {"num_images": 4, **setting_defaults(), **WORLD}),
     "Agent.learn": (learned, dict),
     "collect_rollout": (collect_rollout, lambda: {"simulator": world(),
         "policy": BlockDropout(world()), "generator": None}),
     "SkippingClassifier.load": (SkippingClassifier.load, lambda: {"path": "nowhere"}),
     "load_split": (load_split, lambda: {"dataset": "synthetic", "split": "train"}),
+    "given_split": (own_split, lambda: {"images": np.zeros((3, 2, 2), dtype=np.uint8),
+        "labels": np.zeros(3, dtype=np.int64)}),
     "make_reward": (make_reward, lambda: {"reward": "accuracy_minus_cost", "arguments": None}),
 }  # fmt: skip
 """Name -> a function and arguments that it takes; one or more of them are replaced."""
 
 
+TABLES: dict[str, Mapping[str, Any]] = {"agent": AGENTS, "reward": REWARDS, "network": SMALL}
+"""Kind -> its names: "agent rloo" and the like are fuzzed as functions of their settings."""
+
+
+def of_table(name: str) -> tuple[Callable[..., Any], Iterable[str]]:
+    """What an entry of a table is made by, and names of its settings."""
+    kind, entry = name.split()
+    if kind == "agent":
+        made = functools.partial(resolve(entry, AGENTS, "agent"), world(), seed=0)
+        return made, agent_parameters(find_agent(entry))[0]
+    if kind == "reward":
+        found = resolve(entry, REWARDS, "reward")
+        return lambda **odd: make_reward(entry, odd), reward_parameters(found) or ()
+
+    def network(**odd: Any) -> Simulator:
+        return Simulator(4, **WORLD, network=entry, network_kwargs=SMALL[entry] | odd)
+
+    return network, [*SMALL[entry], "num_blocks", "block_size", "macs"]
+
+
 def parameters_of(name: str) -> list[str]:
     """Names of a function's arguments, those of its settings too."""
+    if name not in FUNCTIONS:
+        return sorted({*of_table(name)[1], "x"})
     function, sound = FUNCTIONS[name]
     found = inspect.signature(function).parameters.values()
     plain = [one.name for one in found if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
@@ -173,7 +229,7 @@ def is_worded(error: BaseException) -> bool:
 def came_of(given: tuple[str, Mapping[str, Any]]) -> str | Crash:
     """Calls a function: `TAKEN`, `REFUSED` in words, or a crash."""
     name, odd = given
-    function, sound = FUNCTIONS[name]
+    function, sound = FUNCTIONS[name] if name in FUNCTIONS else (of_table(name)[0], dict)
     places = (*WORK["train"], *WORK["compare"], "torch:Tensor.backward")
     with contextlib.ExitStack() as stack:
         for place in places:
@@ -185,17 +241,22 @@ def came_of(given: tuple[str, Mapping[str, Any]]) -> str | Crash:
         except Exception as error:
             # What a user's function raises is the user's, with its own traceback.
             is_theirs = any(callable(odd.get(name)) for name in CALLED)
-            return REFUSED if is_theirs or is_worded(error) else crash_of(given, error)
+            is_large = isinstance(error, MemoryError) or TOO_LARGE in str(error)
+            # A class that is given what no command line lets through may leave types to Python.
+            is_named = name not in FUNCTIONS and isinstance(error, NAMED)
+            is_told = is_theirs or is_large or is_named or is_worded(error)
+            return REFUSED if is_told else crash_of(given, error)
     return TAKEN
 
 
 def calls() -> Any:
     """A strategy of (function, odd arguments)."""
     st = strategies()
-    odd = st.sampled_from([*ODD_VALUES, *ODD_OBJECTS])
-    return st.sampled_from(sorted(FUNCTIONS)).flatmap(
-        lambda name: st.tuples(
-            st.just(name),
-            st.dictionaries(st.sampled_from(parameters_of(name)), odd, min_size=1, max_size=2),
-        )
-    )
+    entries = [f"{kind} {name}" for kind, names in TABLES.items() for name in names]
+
+    def call(name: str) -> Any:
+        odd = st.sampled_from([*ODD_VALUES, *ODD_OBJECTS] if name in FUNCTIONS else ODD_VALUES)
+        some = st.sampled_from(parameters_of(name))
+        return st.tuples(st.just(name), st.dictionaries(some, odd, min_size=1, max_size=3))
+
+    return (st.sampled_from(sorted(FUNCTIONS)) | st.sampled_from(entries)).flatmap(call)

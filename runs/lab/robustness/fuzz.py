@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.lab.experiment import Experiment, Options, Row
-from ccenv.runs.lab.robustness import command_lines, constructors, functions
+from ccenv.runs.lab.robustness import command_lines, functions
 from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash
 from ccenv.runs.lab.robustness.kinds import kinds
 from ccenv.runs.store import folder as run_folder
@@ -35,7 +35,6 @@ ODD_FILES = {
 """Beside sound ones, for `command_lines`."""
 KINDS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "command lines": (command_lines.lines, command_lines.came_of),
-    "constructors": (constructors.constructors, constructors.came_of),
     "functions": (functions.calls, functions.came_of),
 }
 """What is fuzzed: what is given, and what comes of it."""
@@ -163,7 +162,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Options) -> Iterator[Row]:
-    """Gives odd command lines, constructors and arguments of functions within a time."""
+    """Gives odd command lines and arguments within a time."""
     with tempfile.TemporaryDirectory(prefix="ccenv-fuzz-") as own:
         with apart(Path(own)):
             samples(Path(own))
@@ -180,7 +179,7 @@ def run(options: Options) -> Iterator[Row]:
 
 FUZZ = Experiment(
     name="fuzz",
-    about="give odd command lines, constructors and arguments of functions",
+    about="give odd command lines and arguments",
     run=run,
     columns={
         "odd": "<{what}",

@@ -22,17 +22,3 @@ TINY = Sweep(
     minutes=0.1,
     seeds=(0,),
 )
-
-
-def words(settings: dict[str, Any]) -> list[str]:
-    """Settings as words of a command line.
-
-    >>> words({"num_blocks": (4, 4), "images": 64})
-    ['num_blocks=4,4', 'images=64']
-    """
-    return [f"{name}={text_of(value)}" for name, value in settings.items()]
-
-
-def text_of(value: Any) -> str:
-    """A value as it is typed."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

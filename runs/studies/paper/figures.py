@@ -15,10 +15,10 @@ import numpy as np
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.stats.cost_points import Point, borrowed, in_turns, make_point, times_in
-from ccenv.runs.stats.dense_comparison import chosen_variants, front_error
+from ccenv.runs.stats.cost_points import Point, make_point, times_in
+from ccenv.runs.stats.dense_comparison import dense_elsewhere, front_error
+from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.stats.measures import Result
-from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.tables.drawing import (
     COLORS,
@@ -67,7 +67,7 @@ def theirs(
 
 def ours(name: str, places: list[float], points: Sequence[Point], color: str = OURS) -> Series:
     """Validation errors with Student's 95 % intervals."""
-    found = [one for point in points if (one := point.validated)]
+    found = [mean_interval(list(one.validation.values())) for one in points if one.validation]
     means = [100 * one.mean for one in found]
     halves = [100 * ((one.high or one.mean) - one.mean) for one in found]
     # In logarithms a bar cannot reach below zero.
@@ -153,8 +153,7 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
     for name, color in looks.items():
         own = {k: v for k, v in results.items() if v[0]["learns"] == (name == "learned")}
         found = [by_label[label] for label in own]
-        # Of drawn masks.
-        places = [mean_over_seeds(one, "sampled", "density", "validation") for one in own.values()]
+        places = [drawn_density(runs) for runs in own.values()]
         series.append(ours(f"ours, {name}", places, found, color))
         if name == "learned":
             series += dense_of_equal_macs("dense of no more MACs", places, found, dense)
@@ -164,6 +163,13 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
     alt = f"Validation error over density of {len(results)} rows over the thesis' points"
     caption = "Learned and random masks by density, MNIST."
     return [Drawn(partial(plotted, [panel], 3.9), "fig5.7", caption, alt)]
+
+
+def drawn_density(runs: Sequence[Result]) -> float:
+    """Share of blocks that sampled masks keep on validation images, mean over seeds and layers."""
+    verdicts = [one for run in runs for one in run["evaluations"]]
+    drawn = [one for one in verdicts if (one["split"], one["mode"]) == ("validation", "sampled")]
+    return float(np.mean([one["density"] for one in drawn]))
 
 
 def front_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
@@ -277,11 +283,11 @@ Draw = Callable[[Results, Points, Sequence[Point]], list[Drawn]]
 def drawn_over(draw: Draw, comparison: Comparison, results_dir: Path) -> Part:
     """A figure of the paper; times measured in turns stand in place of the runs' own."""
     datasets = (row["dataset"] for row in comparison.rows)
-    elsewhere = borrowed(datasets, results_dir, comparison.name)
-    dense = [point for points in elsewhere.values() for point in chosen_variants(points)]
+    elsewhere = dense_elsewhere(datasets, results_dir, comparison.name)
+    dense = list(itertools.chain(*elsewhere.values()))
     times = times_in(results_dir, comparison.name)["sampled"]
     results = {label: found for label, found in comparison.results.items() if found}
-    by_label = {k: in_turns(make_point(k, runs, "sampled"), times) for k, runs in results.items()}
+    by_label = {k: make_point(k, runs, "sampled", times=times) for k, runs in results.items()}
     return Part(figures=draw(results, by_label, dense))
 
 

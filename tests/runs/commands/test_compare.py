@@ -24,7 +24,7 @@ from ccenv.runs.engine.jobs import (
     Shard,
     make_jobs,
 )
-from ccenv.runs.engine.pool import Outcome, Task, do_task, run_all
+from ccenv.runs.engine.pool import Outcome, RunRequest, do_task, run_all
 from ccenv.runs.lab import tables
 from ccenv.runs.report.publish import publish
 from ccenv.runs.store import recorded
@@ -433,7 +433,7 @@ def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
 
 
 def test_a_crashing_process_takes_no_other_task_along():
-    tasks = [Task(label, "agent", {}) for label in ("crash", "well", "fine")]
+    tasks = [RunRequest(label, "agent", {}) for label in ("crash", "well", "fine")]
     errors = {o.task.label: o.error for o in run_all(tasks, 2, crash_or_not)}
     assert errors == {"crash": "its process died, twice", "well": None, "fine": None}
 
@@ -455,9 +455,9 @@ def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
 
 
 SCRIPT = """
-from ccenv.runs.engine.pool import Task, run_all
+from ccenv.runs.engine.pool import RunRequest, run_all
 print("script")
-for outcome in run_all([Task("row", "nobody", {"seed": 0})], 1):
+for outcome in run_all([RunRequest("row", "nobody", {"seed": 0})], 1):
     print(outcome.error.splitlines()[-1])
 """
 

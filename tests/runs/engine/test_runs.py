@@ -18,7 +18,7 @@ from ccenv.networks.core.abilities import OwnWeights
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
-from ccenv.runs.engine.pool import Task, do_task
+from ccenv.runs.engine.pool import RunRequest, do_task
 from ccenv.runs.store import folder, json_file, masks_file
 from ccenv.runs.store.identity import Program
 from ccenv.tasks.probe import PROBE_SETTINGS
@@ -175,7 +175,7 @@ def test_an_npz_file_by_its_path_is_trained_on_and_compared_on(logs, tmp_path, m
     settings |= {"images": 32, "batch_size": 16, "log_dir": str(logs)}
     assert train.main(["dense", *pairs(settings)]) == 0
     # So a sweep carries out its runs.
-    assert do_task(Task("a row", "reinforce", settings)).error is None
+    assert do_task(RunRequest("a row", "reinforce", settings)).error is None
     assert len(list(logs.rglob("result.json"))) == 2
 
 

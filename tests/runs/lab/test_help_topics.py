@@ -59,20 +59,17 @@ def test_every_topic_is_in_one_split():
 @given(
     lengths=st.lists(st.integers(0, 30), min_size=1, max_size=5),
     length=st.integers(1, 8),
-    step=st.integers(1, 9),
 )
-def test_no_window_spans_two_texts_and_its_label_is_the_token_behind_it(lengths, length, step):
+def test_no_window_spans_two_texts_and_its_label_is_the_token_behind_it(lengths, length):
     texts = [100 * number + torch.arange(count) for number, count in enumerate(lengths)]
     if max(lengths) <= length:
         with pytest.raises(ValueError, match="choose shorter windows"):
-            windows(texts, length, step)
+            windows(texts, length)
         return
-    inputs, labels = windows(texts, length, step)
+    inputs, labels = windows(texts, length)
     assert torch.equal(inputs, inputs[:, :1] + torch.arange(length))
     assert torch.equal(labels, inputs[:, -1] + 1)
-    assert len(labels) == sum(
-        (count - length - 1) // step + 1 for count in lengths if count > length
-    )
+    assert len(labels) == sum((max(count, 1) - 1) // length for count in lengths)
 
 
 def test_windows_are_those_of_the_splits_topics(monkeypatch):

@@ -15,12 +15,11 @@ from ccenv.runs.stats.dense_comparison import (
     at_equal_macs,
     chosen_variants,
     front_error,
-    interpolated,
     make_contests,
     undominated,
 )
 from ccenv.runs.stats.measures import BITS, repeated
-from ccenv.runs.studies.sections import budget_cells
+from ccenv.runs.studies.sections import best_within
 
 
 def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds=SEEDS):
@@ -92,7 +91,7 @@ def test_texts_are_compared_in_bits(tmp_path):
         "dropout": in_bits("block_dropout", 20, 4.0, 0.9),
     }
     (found,) = make_contests(results, measure=BITS)
-    assert front_error(found.compared, 200)[0] == pytest.approx(2.5)
+    assert front_error(found.dense, 200)[0] == pytest.approx(2.5)
     assert [p.method for p in found.conditional] == ["ngram", "block_dropout", "rloo"]
     tables = {table.name: table for table in dense_tables([found], "mode")}
     beside = [line[0] for line in tables["at-equal-macs-bits-mode"].texts]
@@ -119,9 +118,9 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
         dataclasses.replace(point("large", macs=10.0, error=0.1), memory=2000.0),
         point("unknown", macs=10.0, error=0.01),
     ]
-    within = budget_cells(rows, (0.5, 1, 2), lambda row: row.kilobytes)
-    assert within == [None, rows[0].interval, rows[1].interval]
-    assert budget_cells(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
+    within = [best_within(rows, budget, lambda row: row.kilobytes) for budget in (0.5, 1, 2)]
+    assert within == [None, rows[0], rows[1]]
+    assert best_within(rows, 900, lambda row: row.macs) is rows[2]
 
 
 def test_of_texts_rows_of_another_memory_are_no_variants():
@@ -135,11 +134,11 @@ def test_of_texts_rows_of_another_memory_are_no_variants():
 
 def test_at_a_width_that_was_run_nothing_is_interpolated_and_beyond_all_nothing_is_said():
     dense = [point(macs=100.0, error=0.2), point(macs=400.0, error=0.1)]
-    assert interpolated(dense, 400.0) == dense[1].error
-    assert interpolated(dense, 200.0)[0] == pytest.approx(0.15)
-    assert interpolated(dense, 99.0) is None
-    assert interpolated(dense, 401.0) is None
-    assert interpolated([], 100.0) is None
+    assert front_error(dense, 400.0) == dense[1].error
+    assert front_error(dense, 200.0)[0] == pytest.approx(0.15)
+    assert front_error(dense, 99.0) is None
+    assert front_error(dense, 401.0) is None
+    assert front_error([], 100.0) is None
 
 
 def test_beyond_the_fronts_dearest_network_it_is_that_one_as_far_as_networks_were_run():

@@ -165,7 +165,7 @@ def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
     (contest,) = make_contests(results)
     assert contest.dataset == "mnist"
     assert [point.label for point in contest.dense] == ["dense, half size", "dense"]
-    assert front_error(contest.compared, 100) == {0: pytest.approx(0.11)}
+    assert front_error(contest.dense, 100) == {0: pytest.approx(0.11)}
 
 
 def test_random_blocks_on_whole_images_are_no_floor_for_rows_on_halves():

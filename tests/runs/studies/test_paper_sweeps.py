@@ -8,8 +8,8 @@ from made_results import compared, runs, whole_result
 from ccenv.runs.commands import compare
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.stats.measures import dataset_of
-from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.paper.figures import drawn_density
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
@@ -59,7 +59,7 @@ def test_density_on_the_axis_is_that_of_drawn_masks():
     for run in found:
         most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
         run["evaluations"].append(most_probable)
-    assert mean_over_seeds(found, "sampled", "density", "validation") == pytest.approx(0.1)
+    assert drawn_density(found) == pytest.approx(0.1)
 
 
 EQUAL_COST = [name for name in SWEEPS if name.startswith("equal-cost-")]

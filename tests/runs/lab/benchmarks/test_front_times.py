@@ -7,7 +7,7 @@ from ccenv.data import load_split
 from ccenv.runs.engine.study import Study
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.stats.cost_points import recorded_times, times_path
+from ccenv.runs.stats.cost_points import times_in, times_path
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.sweeps import Cell, Sweep
 
@@ -37,7 +37,7 @@ def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys
     recorded = json.loads(path.read_text())
     assert (recorded["kind"], recorded["images"]) == ("front-times", "as stored")
     for masks in ("sampled", "mode"):
-        found = recorded_times(path, masks)
+        found = times_in(tmp_path, "times")[masks]
         assert set(found) == {cell.label for cell in CELLS[:5]}
         for batches in found.values():
             assert set(batches) == {1, 2000}
