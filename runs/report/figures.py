@@ -314,7 +314,7 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
 def key_styles(view: PlotView, looks: Looks, far: Sequence[Point]) -> dict[str, Style]:
     """What shapes mean: kinds of methods, and rewards where there are several.
 
-    Random masks that are too far to be drawn are told by their numbers.
+    Random masks that are too far to be drawn stand here with their numbers.
     """
     labels = [point.label for point in view.placed]
     here = {looks.kind(label) for label in labels}
