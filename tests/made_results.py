@@ -13,7 +13,8 @@ from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalar
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import jobs
-from ccenv.runs.report.figures import make_looks, make_views, view_figures
+from ccenv.runs.report.figures import make_looks, view_figures
+from ccenv.runs.report.views import make_views
 from ccenv.runs.tensorboard.names import BOARD, DEPTH, run_name
 
 SEEDS = (0, 1, 2)

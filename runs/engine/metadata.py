@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.networks.core.parameters import memory_bytes
+from ccenv.networks.core.parameters import memory_bytes, weights_of
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
@@ -50,7 +50,7 @@ def facts_of(env: Any, agent: Agent) -> dict[str, Any]:
         "learns": bool(agent.learns),
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
-        "network_parameters": sum(value.numel() for value in network.state_dict().values()),
+        "network_parameters": sum(value.numel() for value in weights_of(network)),
         "memory_bytes": memory_bytes(network),
         "dense_macs": network.dense_macs,
         "policy_macs": list(agent.policy_macs),

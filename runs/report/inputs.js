@@ -144,10 +144,7 @@ const ccenvPrice = (() => {
   };
 
   // What the policy does with an input: at the price of its slider, where it has one.
-  const ownOf = (agent, input, which) => {
-    const own = input.runs[which];
-    return agent.price ? own.prices[agent.price.position] : own;
-  };
+  const ownOf = (agent, input, which) => input.runs[which][agent.price?.position ?? 0];
   const isWrong = (view, input) => !view.is_sequence && view.agents.some((agent, which) =>
     best(ownOf(agent, input, which).logits) !== input.label);
 
@@ -222,9 +219,9 @@ const ccenvPrice = (() => {
   const visible = text => text.replaceAll(" ", "␣") || "·";
   const sequencePanel = (view, which, input) => {
     const agent = view.agents[which];
-    const {kept, costs, nll} = input.runs[which];
+    const {kept, costs, nll} = ownOf(agent, input, which);
     const mean = numbers => sum(numbers) / numbers.length;
-    const most = Math.max(...view.inputs.flatMap(one => one.runs.flatMap(run => run.nll))) || 1;
+    const most = Math.max(...view.inputs.flatMap(one => one.runs.flat().flatMap(run => run.nll))) || 1;
     const policy = sum(agent.policy_macs) / agent.dense_macs;
     const place = (i, style, words, data) => make("span", {className: "place", style, dataset: data,
       title: `position ${i}: ${words}, cost ${shown(costs[i])}, nll ${shown(nll[i])}`},

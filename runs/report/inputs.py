@@ -8,7 +8,6 @@ judged at some of them.
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
+from ccenv.networks.core.parameters import weights_of
 from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
 from ccenv.sparse.linear import ACTIVATIONS
@@ -32,56 +32,30 @@ NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
 
 
-@dataclass(frozen=True)
-class Priced:
-    """What a policy does with the same inputs at several cost weights."""
+def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[Walked]]:
+    """Walks test inputs at each of a run's cost weights or budgets; once where it has one alone.
 
-    name: str
-    """"cost_weight" or "budget"."""
-    values: tuple[float, ...]
-    """of it, increasing."""
-    fixed: dict[str, float]
-    """the other one meanwhile, in the middle of its range, where there is another."""
-    walked: tuple[Walked, ...]
-    """for each value."""
-
-    @property
-    def middle(self) -> Walked:
-        """What is shown first."""
-        return self.walked[len(self.walked) // 2]
-
-
-def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
-    """Walks test inputs over a run's range of cost weights or budgets; None where it has none."""
+    Returns:
+        What the page's slider needs, None where there is nothing to slide: name and judged values,
+        what comes out at each, and the other one's value meanwhile, in the middle of its range.
+    """
     context = run.env.simulator.context
-    if context is None:
-        return None
-    ranges = context.ranges
-    drawn = [name for name, found in ranges.items() if found.low < found.high]
-    if not drawn:
-        return None
-    name, half = drawn[0], torch.tensor(0.5)
+    ranges = {} if context is None else context.ranges
+    name = next((name for name, found in ranges.items() if found.low < found.high), None)
+    if name is None:
+        return None, [walk_inputs(run, draw)]
+    half = torch.tensor(0.5)
     fixed = {other: float(ranges[other].at(half)) for other in ranges if other != name}
     values = values_over(ranges[name], NUM_PRICES)
-    walked = tuple(walk_inputs(run, draw, fixed | {name: value}) for value in values)
-    return Priced(name, tuple(values), fixed, walked)
-
-
-def price_view(run: Rebuilt, priced: Priced) -> View:
-    """What the slider needs: the judged cost weights, and what comes out at each."""
+    walks = [walk_inputs(run, draw, fixed | {name: value}) for value in values]
     verdicts = []
-    for walked in priced.walked:
+    for walked in walks:
         wrong = walked.logits.argmax(dim=1) != walked.labels
         # The policy's own cost is left out.
         cost = walked.macs.sum(dim=1).double().mean() / run.network.dense_macs
         verdicts.append({"error": wrong.double().mean().item(), "cost": cost.item()})
-    return {
-        "name": priced.name,
-        "values": list(priced.values),
-        "fixed": priced.fixed,
-        "num_inputs": len(priced.middle.labels),
-        "verdicts": verdicts,
-    }
+    price = {"name": name, "values": values, "fixed": fixed, "num_inputs": len(walks[0].labels)}
+    return price | {"verdicts": verdicts}, walks
 
 
 def layer_view(found: Affine) -> View:
@@ -113,11 +87,9 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     Raises:
         ValueError: if two runs are on different inputs.
     """
-    priced = [walk_prices(run, draw) for run in runs.values()]
-    walked = [
-        walk_inputs(run, draw) if prices is None else prices.middle
-        for run, prices in zip(runs.values(), priced, strict=True)
-    ]
+    prices, walks = zip(*(walks_of(run, draw) for run in runs.values()), strict=True)
+    # What is shown first.
+    walked = [found[len(found) // 2] for found in walks]
     first = walked[0]
     if any(one.inputs.shape != first.inputs.shape for one in walked) or any(
         not torch.equal(one.inputs, first.inputs) for one in walked
@@ -136,8 +108,8 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         None if letters is None else [as_words(np.array([n]), letters) for n in range(len(letters))]
     )
     agents = [
-        agent_view(name, run, prices) | {"seen": blocks_seen(one, letters)}
-        for (name, run), one, prices in zip(runs.items(), walked, priced, strict=True)
+        agent_view(name, run, price) | {"seen": blocks_seen(one, letters)}
+        for (name, run), one, price in zip(runs.items(), walked, prices, strict=True)
     ]
     needs_numbers = any(agent["network"] for agent in agents)
     return {
@@ -148,16 +120,9 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         "agents": agents,
         "orders": {name: [places[i] for i in found] for name, found in orders.items()},
         "inputs": [
-            sequence_view(walked, agents, index, letters)
+            sequence_view(walks, agents, index, letters)
             if first.positions > 1
-            else input_view(first, index, needs_numbers, letters)
-            | {
-                "runs": [
-                    outcome_view(one, index)
-                    | ({"prices": [outcome_view(w, index) for w in own.walked]} if own else {})
-                    for one, own in zip(walked, priced, strict=True)
-                ]
-            }
+            else input_view(walks, index, needs_numbers, letters)
             for index in chosen
         ],
     }
@@ -184,7 +149,7 @@ def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
     return orders
 
 
-def agent_view(name: str, run: Rebuilt, prices: Priced | None) -> View:
+def agent_view(name: str, run: Rebuilt, price: View | None) -> View:
     """A run's gates and its network, or why the page cannot run that; its cost weights, if any."""
     network = run.network
     # A position of a sequence starts from what other masks left: no page runs that.
@@ -195,7 +160,7 @@ def agent_view(name: str, run: Rebuilt, prices: Priced | None) -> View:
         "agent": run.plan.agent,
         "network": runs_here,
         "why": why,
-        "price": prices and price_view(run, prices),
+        "price": price,
         "dense_macs": int(network.dense_macs),
         "policy_macs": [int(macs) for macs in run.agent.policy_macs],
         "gates": [
@@ -206,7 +171,7 @@ def agent_view(name: str, run: Rebuilt, prices: Priced | None) -> View:
 
 def network_view(network: Any) -> tuple[View | None, str]:
     """Weights of a network that the page can run, or None and why not."""
-    count = sum(p.numel() for p in network.state_dict().values())
+    count = sum(p.numel() for p in weights_of(network))
     still = "so blocks cannot be switched here; what is shown was computed by Python"
     found = () if why_not_lowered(network) else lowered(network).operations
     maps = [one for one in found if isinstance(one, Affine) and not one.tables]
@@ -218,8 +183,16 @@ def network_view(network: Any) -> tuple[View | None, str]:
     return {"layers": [layer_view(one) for one in maps]}, ""
 
 
-def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndarray | None) -> View:
-    """One test input as it is shown."""
+Walks = Sequence[Sequence[Walked]]
+"""For each run its walks, one at each of its cost weights."""
+
+
+def input_view(walks: Walks, index: int, needs_numbers: bool, letters: np.ndarray | None) -> View:
+    """One test input as it is shown, and what each run does with it at each of its cost weights.
+
+    That is masks as 0 and 1, MACs gate by gate, logits.
+    """
+    walked = walks[0][0]
     values = walked.inputs[index].cpu().numpy()
     if is_symbols(values):
         shown = {"text": as_words(values, letters)}
@@ -227,14 +200,25 @@ def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndar
         shown = {"picture": small_png_uri(values, LARGEST_SIDE)}
     if needs_numbers:
         shown["values"] = floats(torch.from_numpy(values.astype(np.float32)).flatten())
-    return {"index": index, "label": int(walked.labels[index]), **shown}
+    runs = [
+        [
+            {
+                "masks": ["".join("01"[bit] for bit in mask[index].tolist()) for mask in one.masks],
+                "macs": one.macs[index].tolist(),
+                "logits": [float(f"{value:.7g}") for value in one.logits[index].tolist()],
+            }
+            for one in found
+        ]
+        for found in walks
+    ]
+    return {"index": index, "label": int(walked.labels[index]), **shown, "runs": runs}
 
 
 def sequence_view(
-    walked: Sequence[Walked], agents: Sequence[View], index: int, letters: np.ndarray | None
+    walks: Walks, agents: Sequence[View], index: int, letters: np.ndarray | None
 ) -> View:
     """One test sequence: a name of each position, and what each run does there."""
-    first = walked[0]
+    first = walks[0][0]
     rows = slice(index * first.positions, (index + 1) * first.positions)
     inputs = first.inputs[rows].cpu()
     if is_symbols(inputs[0].numpy()):
@@ -244,23 +228,17 @@ def sequence_view(
         shown = {"places": [str(place) for place in range(first.positions)]}
         shown["picture"] = small_png_uri(inputs.flatten(1).t()[None].numpy(), LARGEST_SIDE)
     runs = [
-        {
-            "kept": [mask[rows].sum(dim=1).tolist() for mask in one.masks],
-            "costs": (one.macs[rows].sum(dim=1).double() / agent["dense_macs"]).tolist(),
-            "nll": [float(f"{nats:.4g}") for nats in one.nll[rows].tolist()],
-        }
-        for one, agent in zip(walked, agents, strict=True)
+        [
+            {
+                "kept": [mask[rows].sum(dim=1).tolist() for mask in one.masks],
+                "costs": (one.macs[rows].sum(dim=1).double() / agent["dense_macs"]).tolist(),
+                "nll": [float(f"{nats:.4g}") for nats in one.nll[rows].tolist()],
+            }
+            for one in found
+        ]
+        for found, agent in zip(walks, agents, strict=True)
     ]
     return {"index": index, "labels": first.labels[rows].tolist(), **shown, "runs": runs}
-
-
-def outcome_view(walked: Walked, index: int) -> View:
-    """Masks as 0 and 1, MACs gate by gate, logits."""
-    return {
-        "masks": ["".join("01"[bit] for bit in mask[index].tolist()) for mask in walked.masks],
-        "macs": walked.macs[index].tolist(),
-        "logits": [float(f"{value:.7g}") for value in walked.logits[index].tolist()],
-    }
 
 
 MOST_BLOCKS = 160

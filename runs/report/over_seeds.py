@@ -7,7 +7,6 @@ for all of them. Recorded results are enough: no folder of a single run is read.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,6 @@ HIGHEST = {"error": 1.0, "density": 1.0}
 """No interval reaches above these; all but that of the reward end at 0."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Means over the seeds of one label."""
-
-    images_seen: tuple[int, ...]
-    """where every seed was validated."""
-    measures: Mapping[str, tuple[Interval, ...]]
-    """name in `MEASURES` -> mean and interval there; those that every result holds."""
-
-
 def write_sweep(comparison: Comparison, log_dir: str) -> Path:
     """Writes what is finished of a sweep.
 
@@ -46,77 +35,72 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
         The folder, for `tensorboard --logdir`.
     """
     board, of_sweep = Path(log_dir) / MEANS, f", {safe_name(comparison.name)}"
-    curves = {label: make_curve(found) for label, found in comparison.results.items() if found}
+    curves = {label: make_curves(found) for label, found in comparison.results.items() if found}
     earlier = list(board.glob(f"*{of_sweep}"))
     run_folder.refuse_links((board, *earlier))
     with run_folder.locked(board, wait=True):
         for place in earlier:
             shutil.rmtree(place, ignore_errors=True)
-        places = {label: board / f"{readable_name(label)}{of_sweep}" for label in curves}
-        write_labels(curves, places)
+        every = [curve for own in curves.values() for curve in own.values()]
+        end = max((images for curve in every for images in curve), default=0)
+        for label, own in curves.items():
+            with SummaryWriter(str(board / f"{readable_name(label)}{of_sweep}")) as writer:
+                for name, curve in own.items():
+                    # A rule that does not learn is a level line to the end.
+                    line = curve | {end: curve[0]} if list(curve) == [0] else curve
+                    write_line(writer, name, line)
         # What shows all labels together: the table and the layout of charts.
         with SummaryWriter(str(board / f"table{of_sweep}")) as writer:
-            measures = {name for curve in curves.values() for name in curve.measures}
-            writer.add_custom_scalars(of_a_sweep(measures))
+            writer.add_custom_scalars(of_a_sweep(set().union(*curves.values())))
             rows = comparison.rows
             writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)
     return board
 
 
-def make_curve(results: Sequence[Result]) -> Curve:
-    """Averages the validations of all seeds, with Student's 95 % interval of the mean.
+def write_line(writer: SummaryWriter, name: str, line: Mapping[int, Interval]) -> None:
+    """Writes means of a measure and the ends of their intervals, within what is possible."""
+    for images_seen, one in line.items():
+        writer.add_scalar(mean_tag(name), one.mean, images_seen)
+        # Of a single seed the ends are the mean itself.
+        ends = [one.mean if end is None else end for end in (one.low, one.high)]
+        lowest = -np.inf if name == "reward" else 0.0
+        within = np.clip(ends, lowest, HIGHEST.get(name, np.inf)).tolist()
+        for tag, value in zip(interval_tags(name), within, strict=True):
+            writer.add_scalar(tag, value, images_seen)
+
+
+def make_curves(results: Sequence[Result]) -> dict[str, dict[int, Interval]]:
+    """Averages the validations of a label's seeds, with Student's 95 % interval of the mean.
 
     The bootstrap of `ccenv.runs.stats.intervals` would be too narrow for the three seeds that most
     sweeps have.
+
+    Returns:
+        Name in `MEASURES` -> images seen -> mean and interval, where every seed was validated; of
+        measures that every result holds: recorded ones do not keep the reward.
     """
-    by_seed = [{point["images_seen"]: point for point in r.get("curve", [])} for r in results]
+    by_seed = [{p["images_seen"]: numbers(p, r) for p in r.get("curve", [])} for r in results]
     shared = sorted(set.intersection(*(set(points) for points in by_seed)))
-    blocks = [blocks_by_gate(result) for result in results]
-    values = [
-        [numbers(points[images], sizes) for points, sizes in zip(by_seed, blocks, strict=True)]
-        for images in shared
-    ]
-    names = [n for n in MEASURES if shared and all(n in each for v in values for each in v)]
-    measures = {
-        name: tuple(mean_interval([each[name] for each in at_once]) for at_once in values)
-        for name in names
+    at_once = {images: [points[images] for points in by_seed] for images in shared}
+    return {
+        name: {n: mean_interval([one[name] for one in ones]) for n, ones in at_once.items()}
+        for name in MEASURES
+        if shared and all(name in one for ones in at_once.values() for one in ones)
     }
-    return Curve(tuple(shared), measures)
 
 
-def blocks_by_gate(result: Result) -> Sequence[int] | None:
-    """Blocks of each gate; None where a result does not say them, as a recorded one."""
-    if "block_use" in result:
-        return [len(by_class[0]) for by_class in result["block_use"]]
-    environment = result["settings"]["environment"]
-    return None if environment.get("network_kwargs") else environment["num_blocks"]
-
-
-def numbers(point: Mapping[str, Any], num_blocks: Sequence[int] | None) -> dict[str, float]:
-    """What is averaged of one validation; recorded results do not keep the reward.
+def numbers(point: Mapping[str, Any], result: Result) -> dict[str, float]:
+    """What is averaged of one validation of a run.
 
     Density is that of all blocks, where their number is known, else the mean of the gates'.
     """
-    names = [name for name in ("error", "total_cost") if point[name] is not None]
-    found = {name: float(point[name]) for name in names}
-    known = num_blocks if num_blocks and len(num_blocks) == len(point["density"]) else None
-    found["density"] = float(np.average(point["density"], weights=known))
-    return found | ({"reward": float(point["mean_return"])} if "mean_return" in point else {})
-
-
-def write_labels(curves: Mapping[str, Curve], places: Mapping[str, Path]) -> None:
-    """One run for each label; a rule that does not learn is a level line to the end."""
-    end = max((images for c in curves.values() for images in c.images_seen), default=0)
-    for label, curve in curves.items():
-        times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
-        with SummaryWriter(str(places[label])) as writer:
-            for name, intervals in curve.measures.items():
-                for index, images_seen in enumerate(times):
-                    one = intervals[min(index, len(intervals) - 1)]
-                    writer.add_scalar(mean_tag(name), one.mean, images_seen)
-                    # Of a single seed the ends are the mean itself.
-                    ends = (one.mean if end is None else end for end in (one.low, one.high))
-                    lowest = -np.inf if name == "reward" else 0.0
-                    within = np.clip(list(ends), lowest, HIGHEST.get(name, np.inf)).tolist()
-                    for tag, value in zip(interval_tags(name), within, strict=True):
-                        writer.add_scalar(tag, value, images_seen)
+    if "block_use" in result:
+        blocks = [len(by_class[0]) for by_class in result["block_use"]]
+    else:
+        environment = result["settings"]["environment"]
+        # Of a network with arguments of its own a recorded result does not say them.
+        blocks = [] if environment.get("network_kwargs") else environment["num_blocks"]
+    weights = blocks if len(blocks) == len(point["density"]) else None
+    names = {"error": "error", "total_cost": "total_cost", "reward": "mean_return"}
+    found = {k: float(point[name]) for k, name in names.items() if point.get(name) is not None}
+    return found | {"density": float(np.average(point["density"], weights=weights))}

@@ -1,8 +1,8 @@
 """Writes the report of a comparison: one page that needs nothing else, its tables and pictures.
 
-Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's). The
-page's script shows one of the figures and the columns of the switches' setting, and sorts tables;
-without it the page shows the first setting.
+Jinja2 fills the templates of this folder and escapes every text (labels and module names are the
+user's). The page's script shows one of the figures and the columns of the switches' setting, and
+sorts tables; without it the page shows the first setting.
 """
 
 import itertools
@@ -19,24 +19,18 @@ from markupsafe import Markup, escape
 from ccenv.base.files import write_whole
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.report.curves import block_figures, curve_figures
 from ccenv.runs.report.dense import AGAINST_DENSE
-from ccenv.runs.report.figures import (
-    PlotView,
-    block_figures,
-    curve_figures,
-    make_looks,
-    make_views,
-    view_figures,
-)
+from ccenv.runs.report.figures import make_looks, view_figures
 from ccenv.runs.report.tables import APART, all_tables
+from ccenv.runs.report.views import PlotView, make_views
 from ccenv.runs.stats.measures import BITS, MASKS
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, notes, table
 
-TEMPLATE, STYLE, SCRIPTS = "page.html.jinja", "page.css", ("page.js", "inputs.js")
-WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
+SWITCHES = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
 """Switch -> what it is called."""
 
 
@@ -69,7 +63,7 @@ def publish(
         figure = report.narrow[view.when]
         # Of a dozen settings only those that documents show take the time of a PNG.
         (figure.write if view.cost.key == "macs" else figure.write_svg)(folder)
-    write_whole(folder / PAGE, page(comparison, report))
+    write_whole(folder / PAGE, comparison_page(comparison, report))
 
 
 @dataclass(frozen=True)
@@ -121,19 +115,25 @@ def without_repeats(part: Part) -> Part:
     return Part(tables, part.figures)
 
 
-def page(comparison: Comparison, report: Report) -> str:
-    """Fills the template with a comparison."""
+def comparison_page(comparison: Comparison, report: Report) -> str:
+    """The page of a comparison."""
+    choices: dict[str, dict[str, str]] = {switch: {} for switch in SWITCHES}
+    for view in report.views:
+        words = view.dataset, view.measure.title, view.cost.short, MASKS[view.draw]
+        for switch, word in zip(SWITCHES, words, strict=True):
+            choices[switch][view.settings[switch]] = word
     first = sorted(report.views, key=lambda view: view.measure is not BITS)
     return filled_page(
+        "comparison.html.jinja",
         title=comparison.sweep.name,
         about=comparison.sweep.description,
         made_by="ccenv compare",
         comparison=comparison,
         missing=names_of(comparison.missing),
         origins=origins(comparison),
-        verdicts=comparison.sentences,
         report=report,
-        switches=switches_of(report.views),
+        switches=SWITCHES,
+        choices=choices,
         # Error over MACs, bits of texts, with the masks of the report's rows.
         first=next((view.when for view in first if view.draw == comparison.draw), ""),
     )
@@ -142,39 +142,17 @@ def page(comparison: Comparison, report: Report) -> str:
 def input_page(view: Mapping[str, Any]) -> str:
     """A page of single inputs alone."""
     return filled_page(
+        "inputs.html.jinja",
         title=" and ".join(agent["name"] for agent in view["agents"]),
         about=f"Test {'sequences' if view.get('is_sequence') else 'inputs'} of {view['dataset']}, "
         f"one by one; {MASKS[view['masks']]} masks.",
         made_by="ccenv inspect",
-        comparison=None,
         inputs=view,
     )
 
 
-def filled_page(**content: Any) -> str:
-    """The template with content, style and scripts."""
-    scripts = "\n".join(map(own_file, SCRIPTS))
-    template = environment_of_pages().get_template(TEMPLATE)
-    return template.render(style=own_file(STYLE), scripts=scripts, **content)
-
-
-def own_file(name: str) -> str:
-    """A file of this folder."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def switches_of(views: Sequence[PlotView]) -> dict[str, dict[str, str]]:
-    """What a switch is called -> value of a choice -> its words."""
-    choices: dict[str, dict[str, str]] = {switch: {} for switch in WORDS}
-    for view in views:
-        words = view.dataset, view.measure.title, view.cost.short, MASKS[view.draw]
-        for switch, word in zip(WORDS, words, strict=True):
-            choices[switch][view.settings[switch]] = word
-    return choices
-
-
-def environment_of_pages() -> Environment:
-    """Where templates are, and how they escape and format."""
+def filled_page(template: str, **content: Any) -> str:
+    """A template of this folder with its content."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -187,8 +165,8 @@ def environment_of_pages() -> Environment:
     environment.filters |= {"data_uri": data_uri, "inline": inline}
     environment.filters |= {"share": share_in, "breakable": breakable}
     environment.tests["shown_at"] = shown_at
-    environment.globals |= {"words_of_switches": WORDS, "apart": APART}
-    return environment
+    environment.globals["apart"] = APART
+    return environment.get_template(template).render(**content)
 
 
 def shown_at(when: str, setting: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ccenv.runs.engine.collect_runs import settings_of
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
-from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
+from ccenv.runs.report.figures import KINDS, kind_of_method
+from ccenv.runs.report.views import PlotView
 from ccenv.runs.stats.intervals import Interval, with_interval
 from ccenv.runs.stats.measures import (
     MASKS,
@@ -169,7 +170,7 @@ def overview_columns(
         columns[heading] = "right", numbers.get
         when[heading] = f"measure-{view.settings['measure']} masks-{view.draw}"
     for view in views:
-        costs: dict[str, float | str] = {point.label: cost for cost, point in view.placed}
+        costs: dict[str, float | str] = {p.label: view.cost.of(p) for p in view.placed}
         if view.cost.key == "macs":
             costs |= {point.label: "-" for point in view.points if math.isinf(point.macs)}
         # Times and memory are those of any masks.
@@ -179,7 +180,7 @@ def overview_columns(
         when[heading] = f"cost-{view.cost.key}" + (f" masks-{view.draw}" if by_masks else "")
     for view in views:
         heading = f"front{APART}{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
-        columns[heading] = "left", {point.label: "*" for _, point in view.front}.get
+        columns[heading] = "left", {point.label: "*" for point in view.front}.get
         when[heading] = view.when
     columns["kind"] = "left", lambda label: KINDS[kind_of_method(comparison.results[label][0])][0]
     columns["seeds"] = "right", lambda label: len(first[label]["seeds"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from ccenv.base.files import write_whole
 from ccenv.runs.config.plan import safe_name
-from ccenv.runs.report.publish import STYLE, environment_of_pages, inline, own_file
+from ccenv.runs.report.publish import filled_page
 from ccenv.runs.stats.intervals import performance_profile
 from ccenv.runs.suite.scores import recorded
 from ccenv.runs.suite.standing import (
@@ -37,7 +37,6 @@ from ccenv.runs.tables.drawing import (
 )
 
 PAGE = "index.html"
-TEMPLATE = "suite.html.jinja"
 MOST_SHOWN = 4
 """Agents in the radar."""
 LEAST, MOST = -0.25, 1.0
@@ -153,18 +152,18 @@ def write_page(standing: Standing, folder: Path) -> None:
     with drawn_in_style():
         for figure in pictures:
             figure.write(folder)
-        text = (
-            environment_of_pages()
-            .get_template(TEMPLATE)
-            .render(
-                style=own_file(STYLE),
-                verdicts=[standing.sentences(name) for name in standing.own],
-                notes=standing.notes,
-                skills=skills,
-                folded=folded,
-                pictures=[(inline(figure), figure.caption) for figure in pictures],
-                about=recorded(),
-            )
+        text = filled_page(
+            "suite.html.jinja",
+            title="suite",
+            about="Small tasks of one skill each, whose optimum is known: at which skills is an "
+            "agent better?",
+            made_by="ccenv suite",
+            verdicts=[standing.sentences(name) for name in standing.own],
+            notes=standing.notes,
+            skills=skills,
+            folded=folded,
+            pictures=pictures,
+            recorded=recorded(),
         )
     for table in [*skills, *folded]:
         table.write(folder)

@@ -4,6 +4,7 @@ Its slider shows what Python found at each judged price.
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ def test_the_page_computes_what_python_does_for_any_input_and_masks(tmp_path):
         }
         for network in networks
     ]
-    script = f"{pages.own_file('inputs.js')}\nconst cases = {json.dumps(cases)};\n{COMPARE}"
+    own = Path(pages.__file__).with_name("inputs.js").read_text()
+    script = f"{own}\nconst cases = {json.dumps(cases)};\n{COMPARE}"
     found, console = said_by(f"<body><script>{script}</script></body>", tmp_path)
     assert "CONSOLE" not in console
     for network, runs in zip(networks, found, strict=True):
@@ -209,4 +211,4 @@ def test_a_page_shows_at_each_price_what_python_found_there(tmp_path):
 def test_a_run_of_one_price_has_no_slider():
     plain = views.view_of({"a": run_of("reinforce")}, "mode")
     assert plain["agents"][0]["price"] is None
-    assert "prices" not in plain["inputs"][0]["runs"][0]
+    assert len(plain["inputs"][0]["runs"][0]) == 1

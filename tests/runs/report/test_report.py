@@ -21,14 +21,12 @@ from ccenv.runs.report.figures import (
     Looks,
     drawn_view,
     make_looks,
-    make_views,
     named_groups,
     view_figures,
 )
 from ccenv.runs.report.publish import make_report, publish
-from ccenv.runs.report.tables import (
-    all_tables,
-)
+from ccenv.runs.report.tables import all_tables
+from ccenv.runs.report.views import make_views
 from ccenv.runs.stats import rows as row_file
 from ccenv.runs.stats.measures import HALVE
 from ccenv.runs.sweeps import Cell, Sweep

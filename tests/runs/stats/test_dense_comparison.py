@@ -109,7 +109,7 @@ def test_texts_are_compared_in_bits(tmp_path):
     (over_macs,) = (view for view in views if figures[view.when].name == "equal-macs-bits-mode")
     assert figures[over_macs.when].titles["row-2"].startswith("rloo: test bits a symbol 2.001 [")
     # Cheapest and best by MACs; by memory that is all the same here.
-    assert [point.label for _, point in over_macs.front] == ["counts", "rloo"]
+    assert [point.label for point in over_macs.front] == ["counts", "rloo"]
 
 
 def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memory():
@@ -240,7 +240,7 @@ def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis(tmp_path):
     views, figures = drawn_views({"nothing": nothing, "a": runs("rloo", 150, 0.05)}, tmp_path)
     assert {view.cost.key for view in views} == {"macs", "time-1", "time-256"}
     for view in views:
-        assert [point.label for _, point in view.placed] == ["a"]
+        assert [point.label for point in view.placed] == ["a"]
         assert "silent" not in figures[view.when].alt
 
 

@@ -130,6 +130,6 @@ def test_a_network_of_its_own_sizes_has_a_density_too():
     point = {"images_seen": 1, "error": 0.5, "total_cost": 1.0, "density": [1.0, 0.5, 0.0]}
     environment = {"num_blocks": [10, 10], "network_kwargs": {"depth": 8}}
     recorded = {"seed": 0, "settings": {"environment": environment}, "curve": [point]}
-    assert over_seeds.make_curve([recorded]).measures["density"][0].mean == 0.5
+    assert over_seeds.make_curves([recorded])["density"][1].mean == 0.5
     used = {"block_use": [[[1]], [[1]], [[1, 1]]]}
-    assert over_seeds.make_curve([recorded | used]).measures["density"][0].mean == 0.375
+    assert over_seeds.make_curves([recorded | used])["density"][1].mean == 0.375
