@@ -73,14 +73,17 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     rebuilt = rebuild(plan, folder)
     rows = [judge_draw(folder, result, rebuilt, draw) for draw in MODES]
     problems += check_run(result, rebuilt) + laws_broken(rebuilt)
-    learned_here = learned_hashes(rebuilt)
+    # Of what training made of this seed: no two seeds end with the same numbers.
+    made = [run_folder.AGENT] if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT] else []
+    made += [run_folder.NETWORK] if plan.environment["weights"] == "cotrain" else []
+    learned = tuple(f"{name} {arrays_digest(rebuilt.stored[name], {})}" for name in made)
     return [
         dataclasses.replace(
             row,
             problems=tuple(map(short, (*problems, *row.problems))),
             basis=basis(rebuilt),
             seed=plan.program.seed,
-            learned=learned_here,
+            learned=learned,
         )
         for row in rows
     ]
@@ -270,13 +273,3 @@ def refuse_copies(verdicts: Sequence[Checked]) -> list[Checked]:
         dataclasses.replace(verdict, problems=(*verdict.problems, *copies(verdict.learned)))
         for verdict in verdicts
     ]
-
-
-def learned_hashes(rebuilt: Rebuilt) -> tuple[str, ...]:
-    """Hashes of what training made of this seed: no two seeds end with the same numbers."""
-    made = []
-    if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT]:
-        made.append(run_folder.AGENT)
-    if rebuilt.plan.environment["weights"] == "cotrain":
-        made.append(run_folder.NETWORK)
-    return tuple(f"{name} {arrays_digest(rebuilt.stored[name], {})}" for name in made)

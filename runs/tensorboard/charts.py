@@ -22,14 +22,10 @@ def multiline(*tags: str) -> list[str | list[str]]:
     return ["Multiline", [f"{tag}$" for tag in tags]]
 
 
-def mean_tag(name: str) -> str:
-    """Where the mean over seeds is written."""
-    return f"over_seeds/{name}"
-
-
-def interval_tags(name: str) -> tuple[str, str]:
-    """Where the ends of its interval are written."""
-    return f"over_seeds_interval/{name}_low", f"over_seeds_interval/{name}_high"
+def tags_over_seeds(name: str) -> tuple[str, str, str]:
+    """Where the mean over seeds and the ends of its interval are written."""
+    interval = f"over_seeds_interval/{name}"
+    return f"over_seeds/{name}", f"{interval}_low", f"{interval}_high"
 
 
 def of_a_sweep(measures: Collection[str]) -> Charts:
@@ -37,7 +33,7 @@ def of_a_sweep(measures: Collection[str]) -> Charts:
     # TensorBoard 2.21 shows charts with bands from the last to the first.
     shown = [name for name in reversed(MEASURES) if name in measures]
     bands: dict[str, list[str | list[str]]] = {
-        MEASURES[name]: ["Margin", [mean_tag(name), *interval_tags(name)]] for name in shown
+        MEASURES[name]: ["Margin", [*tags_over_seeds(name)]] for name in shown
     }
     return {"Over seeds: mean and 95 % interval": bands}
 
