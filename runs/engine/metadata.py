@@ -142,13 +142,3 @@ def values_over(found: "Range", count: int = NUM_VALUES) -> list[float]:
         return [found.low]
     values: list[float] = found.at(torch.linspace(0, 1, count)).tolist()
     return [found.low, *values[1:-1], found.high]
-
-
-def context_lines(result: Mapping[str, Any]) -> list[str]:
-    """What is printed of it: a line for each value."""
-    return [
-        f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
-        f"compute cost {at['compute_cost']:.4f}"
-        for name, verdicts in result.get("context", {}).items()
-        for at in verdicts
-    ]
