@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.report.names import write_names
 from ccenv.runs.report.views import PlotView, make_views
 from ccenv.runs.stats.cost_points import Point
 from ccenv.runs.stats.dense_comparison import undominated
@@ -42,7 +43,6 @@ from ccenv.runs.tables.drawing import (
     legend_columns,
     new_figure,
     saved,
-    write_names,
 )
 
 KINDS = {
