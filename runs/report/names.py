@@ -13,21 +13,23 @@ MOST_TRIED = 16
 """Points at which a name is tried."""
 GAPS = (2.0, 8.0, 15.0)
 """Points between the edge of a mark and its name, the first the best."""
-RADIUS = 3.6
-"""Points, of a mark."""
+RADIUS, SMALL = 3.6, 2.2
+"""Points, of a mark and of a pale one, with a little room around."""
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 """Where a name may stand: right, left, above, below and between these."""
 CROSSED = 0.6
 """How much a name that is crossed by a line is disliked, for each point of the line below it."""
 NEARER = 2.0
 """Points by which a name is nearer to its own mark than to any other name's, at least."""
+Place = tuple[float, float]
 
 
 def write_names(
     axes: Any,
-    places: Mapping[str, Sequence[tuple[float, float]]],
+    places: Mapping[str, Sequence[Place]],
     colors: Mapping[str, str],
-    lines: Sequence[Sequence[tuple[float, float]]] = (),
+    lines: Sequence[Sequence[Place]] = (),
+    pale: Sequence[Place] = (),
 ) -> list[str]:
     """Writes names at their points where they cover no mark, no other name and few lines.
 
@@ -38,6 +40,7 @@ def write_names(
         places: name -> its points (x, y); it is written at one of them.
         colors: name -> colour of its letters.
         lines: drawn ones, as points (x, y).
+        pale: small marks without a name.
 
     Returns:
         Names for which there is no room.
@@ -46,25 +49,25 @@ def write_names(
     put = axes.transData.transform
     frame = np.array(axes.bbox.extents)
     marks = {name: put(points) for name, points in places.items()}
-    every = np.concatenate(list(marks.values()))
-    taken = np.concatenate([every - RADIUS, every + RADIUS], axis=1)
+    small = put(pale) if pale else np.empty((0, 2))
     # Marks with a name, and the names' boxes.
     named, written = np.empty((0, 2)), np.empty((0, 4))
     seen = [np.clip(put(line), frame[:2], frame[2:]) for line in lines]
     crossed = np.concatenate([np.empty((0, 2)), *map(points_along, seen)])
     without = []
     for name in sorted(places, key=lambda name: len(places[name])):
-        tried = slice(None, None, -(-len(places[name]) // MOST_TRIED))
-        own = marks[name][tried]
+        own = marks[name][:: -(-len(places[name]) // MOST_TRIED)]
         boxes = boxes_around(own, *size_of(name))
         at = np.tile(own, (len(boxes) // len(own), 1))
         far = distances(boxes, at).diagonal()
-        others = [points for other, points in marks.items() if other != name]
         is_free = ((boxes[:, :2] >= frame[:2]) & (boxes[:, 2:] <= frame[2:])).all(1)
+        is_free &= (distances(boxes, marks[name]) >= RADIUS).all(1)
+        is_free &= (distances(boxes, small) >= SMALL).all(1)
+        for other, points in marks.items():
+            if other != name:
+                is_free &= distances(boxes, points).min(1) >= np.maximum(far + NEARER, RADIUS)
         low, high = boxes[:, None, :2], boxes[:, None, 2:]
-        is_free &= ~((low < taken[:, 2:]) & (taken[:, :2] < high)).all(2).any(1)
-        for points in others:
-            is_free &= far + NEARER <= distances(boxes, points).min(1)
+        is_free &= ~((low < written[:, 2:]) & (written[:, :2] < high)).all(2).any(1)
         is_free &= (distances(boxes, named) > distances(written, named).diagonal()).all(1)
         is_free &= (distances(written, at) > far).all(0)
         if not is_free.any():
@@ -73,10 +76,8 @@ def write_names(
         dislike = CROSSED * ((low < crossed) & (crossed < high)).all(2).sum(1)
         distance = 4 * np.arange(len(boxes)) / len(boxes)
         best = np.argmin(np.where(is_free, dislike + distance, np.inf))
-        box = boxes[best]
-        taken = np.concatenate([taken, box[None]])
-        named, written = np.concatenate([named, at[None, best]]), taken[len(every) :]
-        corner = axes.transData.inverted().transform(box[:2])
+        named, written = np.vstack([named, at[best]]), np.vstack([written, boxes[best]])
+        corner = axes.transData.inverted().transform(boxes[best, :2])
         axes.text(*corner, name, color=colors[name], fontsize=LABEL_SIZE, va="bottom", zorder=5)
     return without
 
