@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.networks.core.parameters import memory_bytes
+from ccenv.networks.core.parameters import memory_bytes, weights_of
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
     """What was run, by whom, on what."""
     simulator = env.simulator
-    weights = simulator.network.state_dict().values()
     return {
         "agent": plan.agent,
         "env": plan.program.env,
@@ -39,7 +38,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         **({DETERMINISTIC: True} if agent.deterministic else {}),
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
-        "network_parameters": sum(value.numel() for value in weights),
+        "network_parameters": sum(value.numel() for value in weights_of(simulator.network)),
         "memory_bytes": memory_bytes(simulator.network),
         "dense_macs": simulator.dense_macs,
         "policy_macs": list(agent.policy_macs),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
+from ccenv.networks.core.parameters import weights_of
 from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
 from ccenv.sparse.linear import ACTIVATIONS
@@ -170,7 +171,7 @@ def agent_view(name: str, run: Rebuilt, price: View | None) -> View:
 
 def network_view(network: Any) -> tuple[View | None, str]:
     """Weights of a network that the page can run, or None and why not."""
-    count = sum(p.numel() for p in network.state_dict().values())
+    count = sum(p.numel() for p in weights_of(network))
     still = "so blocks cannot be switched here; what is shown was computed by Python"
     found = () if why_not_lowered(network) else lowered(network).operations
     maps = [one for one in found if isinstance(one, Affine) and not one.tables]

@@ -9,7 +9,7 @@ from ccenv.agents import AGENTS, Agent
 from ccenv.base import registry
 from ccenv.base.seeding import stream, stream_seed
 
-TABLE = registry.Table({"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"})
+TABLE = registry.NameTable({"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"})
 
 
 @pytest.fixture

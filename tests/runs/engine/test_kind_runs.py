@@ -192,6 +192,22 @@ def test_memory_is_recorded_checked_and_missing_in_older_results(trained):
         (folder / RESULT).write_text(kept)
 
 
+def test_a_weight_that_several_steps_read_is_counted_once_and_earlier_results_stand(trained):
+    folder, result = trained("act")
+    kept = (folder / RESULT).read_text()
+    # First step, cell, and the answer of all steps: 64 pixels, 8 units, 10 classes.
+    assert result["network_parameters"] == (8 * 64 + 8 + 8) + 8 * 8 + (8 * 10 + 10)
+    assert result["memory_bytes"] == 4 * result["network_parameters"]
+    counts = {"network_parameters": 926, "memory_bytes": 4 * 926}
+    try:
+        (folder / RESULT).write_text(json.dumps(sealed(json.loads(kept) | counts)))
+        assert not validate(folder)[0].problems
+        (folder / RESULT).write_text(json.dumps(sealed(json.loads(kept) | {"memory_bytes": 3})))
+        assert "memory_bytes: claimed 3" in validate(folder)[0].problems[0]
+    finally:
+        (folder / RESULT).write_text(kept)
+
+
 def moved(tensors):
     """Values moved where a block is kept, so that masks stay as they are."""
     return {
