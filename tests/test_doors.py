@@ -40,7 +40,7 @@ DOORS = {
         "__getattr__: import_module",
         "names_on_use.find: import_module, getattr, sys.modules",
         "today: import_module, getattr",
-        "Table.__getitem__: import_object",
+        "NameTable.__getitem__: import_object",
         "check_named: import_object",
         "is_in_table: import_object",
         "shipped_study: import_object",
