@@ -1,6 +1,7 @@
 """Sweeps of the paper and of equal cost: each runs in miniature, all networks are trained alike."""
 
 import dataclasses
+import json
 
 import pytest
 from made_results import compared, runs, whole_result
@@ -20,9 +21,9 @@ OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
 @pytest.mark.parametrize("name", OWN)
 def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
-    assert compare.main([name, "--miniature", "--jobs", "1", *folders]) == 0
-    shown = capsys.readouterr().out
-    assert all(cell.label in shown for cell in SWEEPS[name].miniature().cells)
+    assert compare.main([name, "--miniature", "--jobs", "1", "--json", *folders]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["label"] for row in rows] == [c.label for c in SWEEPS[name].miniature().cells]
 
 
 def test_a_miniature_says_what_fits_a_sweep_better():
