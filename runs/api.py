@@ -20,7 +20,6 @@ from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.collect_runs import in_rows, telling_settings
 from ccenv.runs.engine.errors import CannotStartError, say
-from ccenv.runs.engine.metadata import context_lines
 from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_interval
 from ccenv.runs.stats.measures import (
     MASKS,
@@ -108,7 +107,12 @@ class Run:
             f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
             f"density {density}",
             *lines_beside_error(self.result),
-            *context_lines(self.result),
+            *(
+                f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
+                f"compute cost {at['compute_cost']:.4f}"
+                for name, verdicts in self.result.get("context", {}).items()
+                for at in verdicts
+            ),
             str(self.folder),
         ]
         return "\n".join(lines)

@@ -37,14 +37,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     from ccenv.runs.engine.onnx_export import export_onnx
 
-    export_onnx(
-        options.place,
-        options.out,
-        draw=options.masks,
-        dataset=options.dataset,
-        split=options.split,
-        count=options.images,
-        skip=options.skip,
-        trust=options.trust,
-    )
+    export_onnx(options)
     return 0

@@ -16,12 +16,12 @@ from ccenv.runs.engine.errors import warn
 from ccenv.runs.store.folder import CHECKPOINT
 from ccenv.runs.store.provenance import versions
 from ccenv.runs.tensorboard.names import curves_folder
-from ccenv.runs.tensorboard.tracking import too_short
+from ccenv.runs.tensorboard.tracking import event_files
 from ccenv.simulator.resume import restore_simulator, simulator_state
 
 RESUME = "resume.safetensors"
 PREVIOUS = "resume-before.safetensors"
-FORMAT = 4
+FORMAT = 5
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -62,7 +62,8 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
             continue
         sizes = found["curves"].get("tracker", {}).get("sizes", {}) if same else {}
         curves = curves_folder(plan)
-        if short := too_short(curves, sizes):
+        here = {path.name: path.stat().st_size for path in event_files(curves)}
+        if short := [name for name, size in sizes.items() if here.get(name, 0) < size]:
             warn(f"{', '.join(short)} in {curves} holds less than {path} knows: it was cut")
             damaged = True
             continue

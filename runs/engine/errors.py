@@ -77,9 +77,9 @@ def told_as(
     except Exception as error:
         if plan.has_own_code:
             raise
+        if agent is not None:
+            check_learned_finite(plan, agent)
         told = f"{plan.agent} stopped by {type(error).__name__}: {in_a_line(error)}"
-        if agent is not None and not all(t.isfinite().all() for t in agent.parameters().values()):
-            told = f"expected finite parameters of {plan.agent}, got NaN or infinity in training"
         raise kind(f"{told}; check the settings that were given") from error
 
 

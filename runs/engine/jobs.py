@@ -29,7 +29,7 @@ from ccenv.runs.stats.shapings import (
     compare_shapings,
     compares_shapings,
     shaping_of,
-    shaping_sentences,
+    shaping_sentence,
 )
 from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings, first_names
 from ccenv.runs.store import folder as run_folder
@@ -40,8 +40,6 @@ from ccenv.runs.store.seal import check_result_of, check_seal
 from ccenv.runs.tables.shapings import policies_above_random, shapings_table, summary_tables
 from ccenv.runs.tables.sweep_table import Table
 
-NAMED = 8
-"""Most rows named in a message."""
 SHOWN = 8
 """Digits of a checksum that are shown."""
 
@@ -170,7 +168,7 @@ class Comparison:
         if crosses_shapings(self.rows):
             measure = MEASURES[self.sweep.measure]
             shapings = compare_shapings(self.results, self.draw, measure, pool=True)
-        return [*shaping_sentences(shapings), *baseline_sentences(self.rows)]
+        return [*map(shaping_sentence, shapings), *baseline_sentences(self.rows)]
 
 
 def data_compared(finished: Iterable[Finished]) -> dict[str, str]:
@@ -356,9 +354,7 @@ def names_of(runs: Sequence[Job | Finished]) -> str:
     for one in runs:
         label, seed = one.run
         seeds.setdefault(label, []).append(str(seed))
-    named = [f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()]
-    more = [f"and {len(named) - NAMED} more rows"] if len(named) > NAMED else []
-    return "; ".join([*named[:NAMED], *more])
+    return first_names([f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()])
 
 
 def read_from(comparison: Comparison) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Listens to a run: (images seen, scalars of an update) -> curves, validations, checkpoints."""
 
 import copy
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ class Listener:
             "tracker": self.tracker.state(),
             "judged_at": self.validated_at,
             "curve": self.curve,
-            "tail": self.tail.state(),
+            "tail": dataclasses.asdict(self.tail),
             "seconds": self.learning_seconds,
             "best": None if self.best is None else self.best.state(),
         }
@@ -107,7 +108,7 @@ class Listener:
     def resume(self, state: dict[str, Any]) -> None:
         """Goes on with the curves of an interrupted run; its tracker has those already."""
         self.validated_at, self.curve = state["judged_at"], state["curve"]
-        self.tail = Tail(self.plan.program.images, state["tail"])
+        self.tail = Tail(**state["tail"])
         self.seconds_before = state["seconds"]
         if self.best is not None:
             self.best.resume(state["best"])

@@ -16,7 +16,7 @@ from ccenv.networks.core.parameters import memory_bytes, weights_of
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
-from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.evaluate import evaluate_context
 
 if TYPE_CHECKING:
     from ccenv.simulator.extensions.context import Range
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
     """What was run, by whom, on what."""
-    simulator = env.simulator
     return {
         "agent": plan.agent,
         "env": plan.program.env,
@@ -34,20 +33,28 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "code": code_digests(plan),
         "code_version": agent.code_version,
         **({"commit": commit} if (commit := code_commit()) else {}),
-        "learns": bool(agent.learns),
         **({DETERMINISTIC: True} if agent.deterministic else {}),
-        "uses_labels": bool(agent.uses_labels),
-        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
-        "network_parameters": sum(value.numel() for value in weights_of(simulator.network)),
-        "memory_bytes": memory_bytes(simulator.network),
-        "dense_macs": simulator.dense_macs,
-        "policy_macs": list(agent.policy_macs),
+        **facts_of(env, agent),
         "data": data_of(plan.environment["dataset"]),
-        OF_SYMBOLS: simulator.data.images.dtype == torch.int64,
         "versions": versions(),
         "machine": machine(),
         "load": load_average(),
         "date": datetime.date.today().isoformat(),
+    }
+
+
+def facts_of(env: Any, agent: Agent) -> dict[str, Any]:
+    """Whole numbers and flags that network, agent and data leave no choice about."""
+    network = env.simulator.network
+    return {
+        "learns": bool(agent.learns),
+        "uses_labels": bool(agent.uses_labels),
+        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
+        "network_parameters": sum(value.numel() for value in weights_of(network)),
+        "memory_bytes": memory_bytes(network),
+        "dense_macs": network.dense_macs,
+        "policy_macs": list(agent.policy_macs),
+        OF_SYMBOLS: env.simulator.data.images.dtype == torch.int64,
     }
 
 
@@ -67,38 +74,36 @@ PRICES = ("reward/price", "agent/multiplier")
 """Where a reward, or an agent, with a cost limit says its multiplier."""
 
 
+@dataclasses.dataclass
 class Tail:
-    """Averages the last tenth of a run; `state` lets a resumed run continue the averages."""
+    """Averages the last tenth of a run; a resumed one continues from the same fields."""
 
-    def __init__(self, num_images: int, state: Mapping[str, Any] | None = None) -> None:
-        """Starts empty, or from a stored state."""
-        self._start = num_images * (1 - SHARE)
-        self._before, self._images, self._cost = 0, 0, 0.0
-        self._price: float | None = None
-        if state is not None:
-            self._before, self._images = state["before"], state["images"]
-            self._cost, self._price = state["cost"], state["price"]
+    num_images: int
+    """of the whole run."""
+    before: int = 0
+    """images of the updates so far."""
+    images: int = 0
+    """those of them in the last tenth."""
+    cost: float = 0.0
+    """sum of these images' compute costs."""
+    price: float | None = None
+    """the last multiplier."""
 
     def add(self, images_seen: int, scalars: Mapping[str, float]) -> None:
         """Takes one update's scalars; an update counts if its images end in the last tenth."""
-        images, self._before = images_seen - self._before, images_seen
-        if images_seen > self._start and COST in scalars:
-            self._images += images
-            self._cost += images * scalars[COST]
-        self._price = next((scalars[n] for n in PRICES if n in scalars), self._price)
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs."""
-        counts = {"before": self._before, "images": self._images}
-        return counts | {"cost": self._cost, "price": self._price}
+        images, self.before = images_seen - self.before, images_seen
+        if images_seen > self.num_images * (1 - SHARE) and COST in scalars:
+            self.images += images
+            self.cost += images * scalars[COST]
+        self.price = next((scalars[n] for n in PRICES if n in scalars), self.price)
 
     def numbers(self) -> dict[str, float | None]:
         """For a result: mean compute cost of the last tenth, and the last multiplier.
 
         Each is None if there was none, for example in a run without updates.
         """
-        mean = self._cost / self._images if self._images else None
-        return {"compute_cost": mean, "price": self._price}
+        mean = self.cost / self.images if self.images else None
+        return {"compute_cost": mean, "price": self.price}
 
 
 NUM_VALUES = 5
@@ -117,18 +122,13 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
     simulator = agent.simulator
     if simulator.context is None:
         return {}
-    return {
-        "context": {
-            name: [
-                {
-                    "value": value,
-                    **evaluate(simulator.at(**{name: value}), agent, seed=seed).numbers(),
-                }
-                for value in values_over(found)
-            ]
-            for name, found in simulator.context.ranges.items()
-        }
-    }
+    context = {}
+    for name, found in simulator.context.ranges.items():
+        values = values_over(found)
+        verdicts = evaluate_context(simulator, agent, name, values, seed=seed)
+        pairs = zip(values, verdicts, strict=True)
+        context[name] = [{"value": value, **verdict.numbers()} for value, verdict in pairs]
+    return {"context": context}
 
 
 def values_over(found: "Range", count: int = NUM_VALUES) -> list[float]:
@@ -142,13 +142,3 @@ def values_over(found: "Range", count: int = NUM_VALUES) -> list[float]:
         return [found.low]
     values: list[float] = found.at(torch.linspace(0, 1, count)).tolist()
     return [found.low, *values[1:-1], found.high]
-
-
-def context_lines(result: Mapping[str, Any]) -> list[str]:
-    """What is printed of it: a line for each value."""
-    return [
-        f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
-        f"compute cost {at['compute_cost']:.4f}"
-        for name, verdicts in result.get("context", {}).items()
-        for at in verdicts
-    ]

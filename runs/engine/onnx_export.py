@@ -1,6 +1,6 @@
 """Writes an exported run as ONNX: (its file, a split) -> forms that are compared with it."""
 
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -10,20 +10,13 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.export_content import is_greedy
 from ccenv.deploy.masked_form import form_of
-from ccenv.deploy.onnx_file import Agreement, Session, agreement, check_installed, write_onnx
+from ccenv.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.measures import mask_gap
 from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
 
 MOST_APART = 1e-3
 """Logits further apart than this are refused, in units of the largest logit or 1."""
-
-
-def stored(dataset: str, split: str, count: int) -> Tensor:
-    """The first inputs of a split as a file takes them: bytes as shares of 255."""
-    data = load_split(dataset, split)
-    images, _ = data.batch(torch.arange(min(count, len(data))))
-    return images
 
 
 def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
@@ -36,62 +29,42 @@ def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
             warn(f"{said}; this file takes {own} masks unless --masks says otherwise")
 
 
-def report(path: Path, found: Agreement) -> str:
-    """What is printed of a file."""
-    return (
-        f"{path}: {found.images:,} inputs, logits at most {found.logits_apart:.1e} apart, "
-        f"{found.same_answers:.2%} the same answers, {found.same_masks:.2%} the same masks, "
-        f"{found.kept:.1%} of the blocks kept"
-    )
-
-
 def written(
     classifier: SkippingClassifier, path: Path, draw: str | None, images: Tensor, *, skips: bool
 ) -> None:
     """Writes a form, compares and reports it."""
     form = write_onnx(classifier, path, draw, skips=skips)
     found = agreement(classifier, form, Session(path), images)
-    print(report(path, found))
+    print(
+        f"{path}: {found.images:,} inputs, logits at most {found.logits_apart:.1e} apart, "
+        f"{found.same_answers:.2%} the same answers, {found.same_masks:.2%} the same masks, "
+        f"{found.kept:.1%} of the blocks kept"
+    )
     if found.logits_apart > MOST_APART and found.same_masks == 1:
         raise ValueError(
             f"expected logits as the classifier's, got {found.logits_apart:.1e} apart in {path}"
         )
 
 
-def export_onnx(
-    place: Path,
-    out: Path | None,
-    *,
-    draw: str | None,
-    dataset: str | None,
-    split: str,
-    count: int,
-    skip: bool,
-    trust: Sequence[str],
-) -> None:
+def export_onnx(options: Namespace) -> None:
     """Writes a classifier as ONNX, in one form or two, and reports how each compares.
 
     Args:
-        place: a run's folder, or the file it left.
-        out: the ONNX file; next to that file by default.
-        draw: "greedy" or "sampled"; as the run does by default.
-        dataset: of the inputs that are compared; the run's own by default.
-        split: of it.
-        count: inputs at most.
-        skip: write a form of one input that skips, too.
-        trust: modules of yours that the file may name.
+        options: of `ccenv export`.
     """
     check_installed()
     torch.set_num_threads(1)
-    path = exported_file(place)
-    out = out or path.with_suffix(".onnx")
-    classifier = SkippingClassifier.load(path, trust=trust)
-    dataset = dataset or dataset_of_run(path, trust)
-    images = stored(dataset, split, count)
+    path = exported_file(options.place)
+    out = options.out or path.with_suffix(".onnx")
+    classifier = SkippingClassifier.load(path, trust=options.trust)
+    dataset = options.dataset or dataset_of_run(path, options.trust)
+    data = load_split(dataset, options.split)
+    # As a file takes them: bytes as shares of 255.
+    images, _ = data.batch(torch.arange(min(options.images, len(data))))
     warn_of_gap(classifier, dataset)
-    if skip:
+    if options.skip:
         # Refused before the other form is written.
-        form_of(classifier, draw, skips=True)
-    written(classifier, out, draw, images, skips=False)
-    if skip:
-        written(classifier, out.with_suffix(".skip.onnx"), draw, images, skips=True)
+        form_of(classifier, options.masks, skips=True)
+    written(classifier, out, options.masks, images, skips=False)
+    if options.skip:
+        written(classifier, out.with_suffix(".skip.onnx"), options.masks, images, skips=True)

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,14 @@ from ccenv.runs.engine.errors import (
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
-from ccenv.runs.stats.measures import MODES, mask_gap_of
+from ccenv.runs.stats.measures import MODES, mask_gap
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program
 from ccenv.runs.store.seal import check_result_of
 from ccenv.runs.store.untrusted_files import EXPORTED
-from ccenv.runs.tensorboard.names import check_curves, curves_folder
+from ccenv.runs.tensorboard.names import curves_folder
 from ccenv.runs.tensorboard.tracking import FOLDER, Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.policy import Policy
@@ -86,7 +86,9 @@ def run(
     try:
         run_folder.check_writable(target)
         run_folder.check_unlinked(target)
-        check_curves(plan)
+        curves = curves_folder(plan)
+        run_folder.refuse_links([curves.parent])
+        run_folder.check_unlinked(curves)
         run_folder.lock_path(target)
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
@@ -96,8 +98,13 @@ def run(
 
 
 def warn_of_masks(result: Mapping[str, Any]) -> None:
-    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`."""
-    if gap := mask_gap_of(result):
+    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`.
+
+    Not of rules, whose masks training does not change.
+    """
+    sampled, greedy = result["evaluations"][:2]
+    gap = mask_gap(sampled["error"], greedy["error"], sampled["num_images"])
+    if gap and result["learns"]:
         warn(gap)
 
 
@@ -248,11 +255,13 @@ def learn(plan: Plan, target: Path, started: Started) -> Learned:
     env, agent, curves = started.env, started.agent, started.curves
     with (
         told_as(StoppedError, plan, agent=agent),
-        Tracker(
-            curves_folder(plan),
-            plan.config() | {FOLDER: str(target)},
-            agent.simulator,
-            curves and curves["tracker"],
+        closing(
+            Tracker(
+                curves_folder(plan),
+                plan.config() | {FOLDER: str(target)},
+                agent.simulator,
+                curves and curves["tracker"],
+            )
         ) as tracker,
         progress_bar(plan) as bar,
     ):
@@ -298,27 +307,21 @@ def torch_settings(program: Program) -> Iterator[None]:
 
 def build_run(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training, which an agent must be able to do."""
-    env, agent = build_env_and_agent(plan)
-    built = agent.parameters().keys()
-    with told_as(CannotStartError, plan, (ValueError, ImportError)):
-        first = evaluate(env, agent, split="validation", seed=plan.program.seed)
-        if later := agent.parameters().keys() - built:
-            raise ValueError(
-                f"expected {plan.agent} to build its parameters in __init__, got "
-                f"{first_names(sorted(later))} later, which no file could give back"
-            )
-    return env, agent, first
-
-
-def build_env_and_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
-    """Environment and agent before training."""
     seed = plan.program.seed
     with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
         check_own_network(plan)
         env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
     with told_as(CannotStartError, plan, (ValueError, ImportError)):
         env.reset(seed=seed)
-        return env, plan.agent_class(env, seed=seed, **plan.agent_settings)
+        agent = plan.agent_class(env, seed=seed, **plan.agent_settings)
+        built = agent.parameters().keys()
+        first = evaluate(env, agent, split="validation", seed=seed)
+        if later := agent.parameters().keys() - built:
+            raise ValueError(
+                f"expected {plan.agent} to build its parameters in __init__, got "
+                f"{first_names(sorted(later))} later, which no file could give back"
+            )
+    return env, agent, first
 
 
 def check_own_network(plan: Plan) -> None:

@@ -3,22 +3,18 @@
 Each number is marked: recomputed, checked for consistency, or the author's word.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ccenv.base.registry import OWN_PACKAGE
 from ccenv.base.trust import is_below, is_in_table
-from ccenv.networks.core.parameters import memory_bytes, weights_of
-from ccenv.runs.engine.metadata import verdicts_of_context
-from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
+from ccenv.networks.core.parameters import weights_of
+from ccenv.runs.engine.metadata import facts_of, verdicts_of_context
+from ccenv.runs.replay.rebuilt import Rebuilt, pays_again
 from ccenv.runs.replay.replay import ask
 from ccenv.runs.replay.verdict import CHECKED, RECOMPUTED, WORD
 from ccenv.runs.stats.measures import DETERMINISTIC, MODES, OF_SYMBOLS
-from ccenv.simulator.evaluate import Evaluation, by_class
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.03}
 """By what a network computes in: relative, of the nll and the return on another machine."""
@@ -113,18 +109,8 @@ def check_run(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
 
 
 def facts(rebuilt: Rebuilt) -> dict[str, Any]:
-    """Whole numbers and flags that network, agent and settings leave no choice about."""
-    agent, network = rebuilt.agent, rebuilt.network
-    found = {
-        "dense_macs": network.dense_macs,
-        "policy_macs": [int(macs) for macs in agent.policy_macs],
-        "learns": bool(agent.learns),
-        "uses_labels": bool(agent.uses_labels),
-        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
-        "network_parameters": sum(value.numel() for value in weights_of(network)),
-        "memory_bytes": memory_bytes(network),
-        OF_SYMBOLS: rebuilt.env.simulator.data.images.dtype == torch.int64,
-    }
+    """What network, agent and settings leave no choice about."""
+    found = facts_of(rebuilt.env, rebuilt.agent)
     return found | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})
 
 
@@ -215,30 +201,6 @@ def payable(numbers: dict[str, Any], rebuilt: Rebuilt) -> dict[str, Any]:
     """Numbers of an evaluation, without the return where the reward does not pay again."""
     keeps = pays_again(rebuilt.plan)
     return {name: value for name, value in numbers.items() if keeps or name != "mean_return"}
-
-
-def use_of_blocks(
-    rebuilt: Rebuilt, asked: Evaluation | None, masks: Sequence[Tensor]
-) -> list[list[list[int]]] | None:
-    """Per cent of each class's images that use a block: [layer][class][block].
-
-    Returns:
-        From the policy's keep probabilities, or its masks if it has none; None if the policy was
-        not replayed.
-    """
-    if asked is None and not rebuilt.agent.uses_labels:
-        return None
-    test = test_images(rebuilt.plan)
-    values = asked.keep_probability if asked else [mask.float() for mask in masks]
-    found = [by_class(value.cpu(), test.labels, test.num_classes) for value in values]
-    return [(100 * use).round().int().tolist() for use in found]
-
-
-def check_block_use(claimed: Any, found: Any) -> list[str]:
-    """Whether block use is as claimed, to one per cent and what flipped bits explain."""
-    if agrees("", claimed, found, Room(1, other_bits=1.0 / 100)):
-        return []
-    return ["block_use: claimed otherwise than the policy does"]
 
 
 def basis(rebuilt: Rebuilt) -> dict[str, str]:

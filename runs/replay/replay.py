@@ -84,18 +84,13 @@ def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
             labels.sub_(1).remainder_(num_classes)
 
 
-def share_of_other_values(
-    one: Sequence[Tensor], other: Sequence[Tensor], apart: float = 0.0
-) -> float:
-    """Share of gate values of the same images that are further apart; 1 if one side has none."""
+def share_of_others(one: Sequence[Tensor], other: Sequence[Tensor], apart: float = 0.0) -> float:
+    """Share of mask bits, or gate values, of the same images that are further apart than `apart`.
+
+    1 if one side has none.
+    """
     if len(one) != len(other):
         return 1.0
     pairs = [(a.cpu().double(), b.cpu().double()) for a, b in zip(one, other, strict=True)]
     others = sum(int(((a - b).abs() > apart).sum()) for a, b in pairs)
     return others / max(1, sum(value.numel() for value in other))
-
-
-def share_of_other_bits(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """Share of bits that differ between masks of the same images."""
-    others = sum(int((a.cpu() != b.cpu()).sum()) for a, b in zip(one, other, strict=True))
-    return others / sum(mask.numel() for mask in other)

@@ -19,7 +19,7 @@ from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tables.sweep_table import notes, table
-from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag, of_a_sweep
+from ccenv.runs.tensorboard.charts import MEASURES, of_a_sweep, tags_over_seeds
 from ccenv.runs.tensorboard.names import BOARD, readable_name
 
 MEANS = f"{BOARD}m"
@@ -60,12 +60,11 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
 def write_line(writer: SummaryWriter, name: str, line: Mapping[int, Interval]) -> None:
     """Writes means of a measure and the ends of their intervals, within what is possible."""
     for images_seen, one in line.items():
-        writer.add_scalar(mean_tag(name), one.mean, images_seen)
         # Of a single seed the ends are the mean itself.
         ends = [one.mean if end is None else end for end in (one.low, one.high)]
         lowest = -np.inf if name == "reward" else 0.0
         within = np.clip(ends, lowest, HIGHEST.get(name, np.inf)).tolist()
-        for tag, value in zip(interval_tags(name), within, strict=True):
+        for tag, value in zip(tags_over_seeds(name), [one.mean, *within], strict=True):
             writer.add_scalar(tag, value, images_seen)
 
 

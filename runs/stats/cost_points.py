@@ -25,7 +25,7 @@ from ccenv.runs.stats.measures import (
     shown_masks,
     transforms_of,
 )
-from ccenv.runs.stats.rows import mean_place
+from ccenv.runs.stats.rows import known
 from ccenv.runs.store import json_file
 
 BySeed = Mapping[int, float]
@@ -102,7 +102,7 @@ def make_point(
     return Point(
         label=label,
         method=method_of(runs[0]),
-        macs=mean_place(runs, draw)[0],
+        macs=float(np.mean(known([one["macs"] for one in verdicts]) or [math.inf])),
         error={run["seed"]: measure.of(one) for run, one in zip(runs, verdicts, strict=True)},
         validation=judged if len(judged) == len(runs) else validation.get("sampled", {}),
         milliseconds=own_times if times is None else times.get(label, {}),

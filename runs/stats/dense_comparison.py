@@ -113,9 +113,7 @@ def chosen_variants(points: Sequence[Point], *, by_memory: bool = False) -> list
 
 def best_on_validation(points: Sequence[Point]) -> Point:
     """The least validation error of those that most seeds have finished."""
-    most = max(len(point.error) for point in points)
-    finished = [point for point in points if len(point.error) == most]
-    return min(finished, key=lambda point: point.validation_mean)
+    return min(points, key=lambda point: (-len(point.error), point.validation_mean))
 
 
 def runs_of_alike(

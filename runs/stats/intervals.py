@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ccenv.base.seeding import stream_seed
 
@@ -178,14 +178,3 @@ def paired_difference(
     if not shared:
         return None
     return mean_interval([ours[seed] - theirs[seed] for seed in shared], level)
-
-
-def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Numbers:
-    """Share of runs that score more than each threshold: [..., runs], [t] -> [..., t].
-
-    >>> performance_profile([0.2, 0.6], [0.0, 0.5, 1.0]).tolist()
-    [1.0, 0.5, 0.0]
-    """
-    above = np.asarray(scores)[..., None, :] > np.asarray(thresholds)[:, None]
-    share: Numbers = above.mean(axis=-1)
-    return share

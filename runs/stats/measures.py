@@ -14,36 +14,6 @@ OF_SYMBOLS = "of_symbols"
 BITS_NOTE = "Bits: nll over ln 2, of one of 128 symbols (a byte, or any rare one)."
 
 
-def nats_in_bits(nll: float) -> float:
-    """Nats as bits.
-
-    >>> nats_in_bits(math.log(8))
-    3.0
-    """
-    return nll / math.log(2)
-
-
-def bits_in(result: Mapping[str, Any], evaluation: Mapping[str, Any]) -> float | None:
-    """Bits a symbol of an evaluation; None where a result is not about symbols."""
-    return nats_in_bits(evaluation["nll"]) if result.get(OF_SYMBOLS) else None
-
-
-def lines_beside_error(result: Mapping[str, Any]) -> list[str]:
-    """What says more than the error on test inputs, of sampled and greedy masks.
-
-    Bits of texts; else, where an episode is a sequence, the mean return.
-    """
-    judged = result["evaluations"][:2]
-    sampled, greedy = (bits_in(result, one) for one in judged)
-    if sampled is not None and greedy is not None:
-        return [f"test bits a symbol (nll / ln 2): {sampled:.4f}, {greedy:.4f}"]
-    settings = result.get("settings")
-    if not isinstance(settings, Mapping) or settings["environment"].get("episode") != "sequence":
-        return []
-    sampled, greedy = (one["mean_return"] for one in judged)
-    return [f"mean return {sampled:.4f} (sampled masks), {greedy:.4f} (greedy masks)"]
-
-
 @dataclass(frozen=True)
 class Measure:
     """A number of each evaluation."""
@@ -86,12 +56,33 @@ class Measure:
 
 
 ERROR = Measure("", "error", "%", lambda verdict: float(verdict["error"]), ".2%")
-BITS = Measure("bits", "bits a symbol", "bits", lambda verdict: nats_in_bits(verdict["nll"]), ".3f")
-"""Of texts; see `ccenv.runs.stats.measures`."""
+BITS = Measure("bits", "bits a symbol", "bits", lambda one: one["nll"] / math.log(2), ".3f")
+"""Of texts; see the top of this module."""
 NLL = Measure("nll", "nll in nats", "nats", lambda verdict: float(verdict["nll"]), ".3f")
 """Negative log-likelihood of the label."""
 MEASURES = {"error": ERROR, "bits": BITS}
 """Measures by the names that sweeps use."""
+
+
+def bits_in(result: Mapping[str, Any], evaluation: Mapping[str, Any]) -> float | None:
+    """Bits a symbol of an evaluation; None where a result is not about symbols."""
+    return BITS.of(evaluation) if result.get(OF_SYMBOLS) else None
+
+
+def lines_beside_error(result: Mapping[str, Any]) -> list[str]:
+    """What says more than the error on test inputs, of sampled and greedy masks.
+
+    Bits of texts; else, where an episode is a sequence, the mean return.
+    """
+    judged = result["evaluations"][:2]
+    sampled, greedy = (bits_in(result, one) for one in judged)
+    if sampled is not None and greedy is not None:
+        return [f"test bits a symbol (nll / ln 2): {sampled:.4f}, {greedy:.4f}"]
+    settings = result.get("settings")
+    if not isinstance(settings, Mapping) or settings["environment"].get("episode") != "sequence":
+        return []
+    sampled, greedy = (one["mean_return"] for one in judged)
+    return [f"mean return {sampled:.4f} (sampled masks), {greedy:.4f} (greedy masks)"]
 
 
 Result = Mapping[str, Any]
@@ -274,11 +265,3 @@ def mask_gap(sampled: float, greedy: float, num_inputs: int, split: str = "test"
         f"(deterministic={better == 'greedy'}; draw={better!r} of an exported classifier) or "
         "train longer"
     )
-
-
-def mask_gap_of(result: Mapping[str, Any]) -> str:
-    """The same of a run's result; "" of rules, whose masks training does not change."""
-    sampled, greedy = result["evaluations"][:2]
-    if not result["learns"]:
-        return ""
-    return mask_gap(sampled["error"], greedy["error"], sampled["num_images"])

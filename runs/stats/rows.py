@@ -4,7 +4,7 @@ Rows of different data sets are in one list but are never compared with each oth
 satisfy a reward without using the input at all are named: "always on", "uniform", ...
 """
 
-import itertools
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ccenv.runs.stats.intervals import (
     Interval,
@@ -112,43 +111,24 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[
     for label, other in same.items():
         fewer, more = sorted(len(present[name]) for name in (label, other))
         same[label] += f" in {fewer} of {more} seeds" if fewer < more else ""
-    places: dict[str, list[tuple[float, float]]] = {}
-    for found in present.values():
-        if not found[0]["uses_labels"]:
-            places.setdefault(dataset_of(found[0]), []).append(mean_place(found, draw))
-    floors = random_masks(present)
-    return [
-        make_row(
-            label,
-            found,
-            draw,
-            on_front=not found[0]["uses_labels"]
-            and math.isfinite(mean_place(found, draw)[0])
-            and not dominated(mean_place(found, draw), places[dataset_of(found[0])]),
-            curves=dropout_curves(floors.get(dataset_of(found[0]), []), draw, found[0]),
-            same_as=same.get(label, ""),
-        )
+    random = random_masks_at_cost(present, draw)
+    rows = [
+        make_row(label, found, draw, random.get(label, ({}, "")), same.get(label, ""))
         for label, found in present.items()
     ]
-
-
-def random_masks(results: Mapping[str, Sequence[Result]]) -> dict[str, list[Result]]:
-    """Data set -> results of agents in `FLOORS`."""
-    floors: dict[str, list[Result]] = {}
-    for found in results.values():
-        if found and found[0]["agent"] in FLOORS:
-            floors.setdefault(dataset_of(found[0]), []).extend(found)
-    return floors
-
-
-def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
-    """MACs of an input, the policy's own included, and test error: means over seeds.
-
-    MACs that are unknown may be any: infinity.
-    """
-    verdicts = [shown_evaluation(r, draw) for r in results]
-    macs = known([v["macs"] for v in verdicts])
-    return float(np.mean(macs or [math.inf])), float(np.mean([v["error"] for v in verdicts]))
+    places: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.macs and not row.uses_labels:
+            places.setdefault(row.dataset, []).append((row.macs.mean, row.error.mean))
+    return [
+        dataclasses.replace(
+            row,
+            on_front=row.macs is not None
+            and not row.uses_labels
+            and not dominated((row.macs.mean, row.error.mean), places[row.dataset]),
+        )
+        for row in rows
+    ]
 
 
 def dominated(point: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:
@@ -164,12 +144,18 @@ def make_row(
     label: str,
     results: Sequence[Result],
     draw: str,
-    *,
-    on_front: bool,
-    curves: Mapping[int, Curve],
+    random: tuple[Mapping[int, float], str],
     same_as: str,
 ) -> Row:
-    """Summarises the results of one label; arguments as the fields of `Row`."""
+    """Summarises the results of one label.
+
+    Args:
+        label: what the sweep calls it.
+        results: one a seed, at least one.
+        draw: see `make_rows`.
+        random: random masks' errors as `random_masks_at_cost` gives them.
+        same_as: see `Row`.
+    """
     first, verdicts = results[0], [shown_evaluation(r, draw) for r in results]
     modes = [shown_evaluation(r, "mode") for r in results]
 
@@ -180,21 +166,17 @@ def make_row(
         numbers = known([v[name] for v in verdicts])
         return mean_interval(numbers) if numbers else None
 
-    floor, above, verdict = None, None, ""
-    if first["agent"] not in FLOORS and not first["uses_labels"]:
-        floors = floors_at_cost(results, draw, curves)
-        verdict = "outside its costs" if curves else "no block_dropout"
-        verdict = verdict if known([v["macs"] for v in verdicts]) else "unknown cost"
-        errors = {r["seed"]: v["error"] for r, v in zip(results, verdicts, strict=True)}
-        above = paired_difference(errors, floors)
-        if above is not None:
-            floor = mean_interval(list(floors.values()))
-            verdict = compare_intervals(above, Interval(0.0, 0.0, 0.0, 0.0))
+    floors, verdict = random
+    errors = {r["seed"]: v["error"] for r, v in zip(results, verdicts, strict=True)}
+    above = paired_difference(errors, floors)
+    if above is not None:
+        verdict = compare_intervals(above, Interval(0.0, 0.0, 0.0, 0.0))
     bits = known([bits_in(r, v) for r, v in zip(results, verdicts, strict=True)])
     memory = known([memory_of(result) for result in results])
     speedups: dict[str, list[float]] = {}
-    for latency in itertools.chain.from_iterable(result["latency"] for result in results):
-        speedups.setdefault(str(latency["batch_size"]), []).append(latency["speedup"])
+    for result in results:
+        for latency in result["latency"]:
+            speedups.setdefault(str(latency["batch_size"]), []).append(latency["speedup"])
     return Row(
         label=label,
         method=method_of(first),
@@ -213,8 +195,8 @@ def make_row(
         mode_macs=known_mean("macs", modes),
         density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
         speedup={size: float(np.median(values)) for size, values in speedups.items()},
-        on_front=on_front,
-        dropout_error=floor,
+        on_front=False,
+        dropout_error=mean_interval(list(floors.values())) if floors else None,
         above_random=above,
         verdict=verdict,
         memory_bytes=float(np.mean(memory)) if memory else None,
@@ -267,6 +249,32 @@ def known(numbers: Sequence[float | None]) -> list[float]:
     return found if len(found) == len(numbers) else []
 
 
+def random_masks_at_cost(
+    results: Mapping[str, Sequence[Result]], draw: str
+) -> dict[str, tuple[dict[int, float], str]]:
+    """Label -> (seed -> random masks' error at the total cost of that seed's run; or why not).
+
+    Of all but ceilings and the random masks themselves; no seed has one unless all have.
+    """
+    floors: dict[str, list[Result]] = {}
+    for runs in results.values():
+        if runs and runs[0]["agent"] in FLOORS:
+            floors.setdefault(dataset_of(runs[0]), []).extend(runs)
+    found = {}
+    for label, runs in results.items():
+        if not runs or runs[0]["agent"] in FLOORS or runs[0]["uses_labels"]:
+            continue
+        curves = dropout_curves(floors.get(dataset_of(runs[0]), []), draw, runs[0])
+        costs = {r["seed"]: shown_evaluation(r, draw)["total_cost"] for r in runs}
+        why = "outside its costs" if curves else "no block_dropout"
+        if None in costs.values():
+            errors, why = [], "unknown cost"
+        else:
+            errors = known([error_at(curves.get(seed, ()), cost) for seed, cost in costs.items()])
+        found[label] = dict(zip(costs, errors, strict=bool(errors))), why
+    return found
+
+
 def dropout_curves(floors: Iterable[Result], draw: str, like: Result) -> dict[int, Curve]:
     """For each seed random masks' (total cost, error), up to the dense network's.
 
@@ -309,24 +317,6 @@ def error_at(curve: Curve, cost: float) -> float | None:
     return float(np.interp(np.log(cost), np.log(costs), errors))
 
 
-def floors_at_cost(
-    results: Sequence[Result], draw: str, curves: Mapping[int, Curve]
-) -> dict[int, float]:
-    """Seed -> random masks' error at the total cost of that seed's run; empty where one has none.
-
-    Args:
-        results: of one label.
-        draw: see `make_rows`.
-        curves: see `dropout_curves`.
-    """
-    costs = {r["seed"]: shown_evaluation(r, draw)["total_cost"] for r in results}
-    if None in costs.values():
-        return {}
-    floors = known([error_at(curves.get(seed, ()), cost) for seed, cost in costs.items()])
-    return dict(zip(costs, floors, strict=True)) if floors else {}
-
-
-Use = NDArray[np.float64]
 NEARLY = 0.02
 """A density so near to 0 or 1 counts as such."""
 SLACK = 0.02
@@ -372,12 +362,16 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
     if not result.get("block_use"):
         return ""
     (images, *_) = (int(e["num_images"]) for e in result["evaluations"] if e["split"] == "test")
-    layers = [np.asarray(layer, dtype=np.float64) / 100 for layer in result["block_use"]]
-    # Asked one layer after the other: most policies are known by their first.
-    if any(between_classes(use, images) > SLACK for use in layers):
-        return ""
-    between_blocks = (use.mean(axis=0).var() - chance_of(use, images).mean() for use in layers)
-    is_even = all(np.sqrt(max(0.0, between)) <= SLACK for between in between_blocks)
+    is_even = True
+    for layer in result["block_use"]:
+        use = np.asarray(layer, dtype=np.float64) / 100
+        # Variance of each block's use that drawing masks for so few images gives.
+        chance = (use * (1 - use)).mean(axis=0) / images
+        between_classes = np.maximum(use.var(axis=0) - len(use) * chance, 0)
+        if np.sqrt(between_classes).mean() > SLACK:
+            return ""
+        between_blocks = max(0.0, use.mean(axis=0).var() - chance.mean())
+        is_even = is_even and math.sqrt(between_blocks) <= SLACK
     return "uniform" if is_even else "same for all classes"
 
 
@@ -389,19 +383,3 @@ def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
             name, _, of_seeds = part.partition(" (")
             counts[name] += int(of_seeds.split(" of ")[0]) if of_seeds else len(row["seeds"])
     return {word: counts[word] for word in HABITS if counts[word]}
-
-
-def between_classes(use: Use, images: int) -> float:
-    """Standard deviation of block use between classes beyond chance, mean over blocks.
-
-    Args:
-        use: of one layer, [classes, blocks], shares of the images of a class.
-        images: that it is from.
-    """
-    between = np.maximum(use.var(axis=0) - len(use) * chance_of(use, images), 0)
-    return float(np.sqrt(between).mean())
-
-
-def chance_of(use: Use, images: int) -> Use:
-    """Variance of each block's use that drawing masks for so few images gives: [blocks]."""
-    return np.asarray((use * (1 - use)).mean(axis=0) / images)

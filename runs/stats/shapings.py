@@ -255,13 +255,8 @@ def inputs_to_rise(run: Result) -> float | None:
     return first_below([(inputs, -value) for inputs, value in points], -goal)
 
 
-def shaping_sentences(shapings: Sequence[Shapings]) -> list[str]:
-    """Which reward is ahead at which common cost, or that none is."""
-    return [sentence_of(one) for one in shapings]
-
-
-def sentence_of(shapings: Shapings) -> str:
-    """The sentence of one data set."""
+def shaping_sentence(shapings: Shapings) -> str:
+    """Which reward is ahead at which common cost on one data set, or that none is."""
     names = spoken([one.name for one in shapings.rewards])
     who = f"{shapings.agent} under {names}"
     if shapings.is_pooled:
@@ -271,7 +266,10 @@ def sentence_of(shapings: Shapings) -> str:
     if shapings.num_seeds < FEWEST:
         return f"{start}: no verdict, fewer than {FEWEST} seeds of all."
     if not shapings.common_costs:
-        spans = [f"{one.name} {span_of(one)}" for one in shapings.rewards]
+        spans = []
+        for one in shapings.rewards:
+            low = max(curve[0][0] for curve in one.by_seed.values())
+            spans.append(f"{one.name} {low:,.0f} to {min(one.reach.values()):,.0f}")
         return (
             f"{start}: no verdict, no cost is common to all; MACs of every seed: "
             f"{first_names(spans)}; give other cost weights."
@@ -291,9 +289,3 @@ def sentence_of(shapings: Shapings) -> str:
         f"{start}: {'; '.join(parts)}. Differences are paired by seed, with intervals of "
         "95 % for all these comparisons together."
     )
-
-
-def span_of(reward: OneReward) -> str:
-    """Costs that all seeds of a reward reach."""
-    low = max(curve[0][0] for curve in reward.by_seed.values())
-    return f"{low:,.0f} to {min(reward.reach.values()):,.0f}"

@@ -143,17 +143,13 @@ def against_random(learned: Sequence[Row]) -> str:
     for (one, several, what), rows in groups.items():
         if rows:
             who, is_one = named_rows(rows, learned)
-            parts.append(f"{who} {one if is_one else several} {what}{points(rows)}")
+            parts.append(f"{who} {one if is_one else several} {what}")
+            means = [100 * row["above_random"]["mean"] for row in rows if row["above_random"]]
+            if means:
+                least, greatest = (f"{of(means):+.1f}" for of in (min, max))
+                span = least if least == greatest else f"{least} to {greatest}"
+                parts[-1] += f" ({span} points)"
     return f"compared with random masks of the same cost, {'; '.join(parts)}."
-
-
-def points(rows: Sequence[Row]) -> str:
-    """Least and greatest mean of the rows' error above random masks', in words; "" without any."""
-    means = [100 * row["above_random"]["mean"] for row in rows if row["above_random"]]
-    if not means:
-        return ""
-    least, greatest = (f"{of(means):+.1f}" for of in (min, max))
-    return f" ({least if least == greatest else f'{least} to {greatest}'} points)"
 
 
 def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
@@ -163,13 +159,13 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
     groups: dict[tuple[str, ...], list[Row]] = {}
     unknown = [policy for policy in learned if not policy["macs"]]
     learned = [policy for policy in learned if policy["macs"]]
-    said = f"MACs are unknown of {spoken(methods_of(unknown, unknown))}." if unknown else ""
+    said = f"MACs are unknown of {spoken(methods_of(unknown))}." if unknown else ""
     if not learned:
         return said
     for policy in learned:
         matching = [one for one in baselines if matches(one, policy)]
-        groups.setdefault(tuple(distinct_methods(matching)), []).append(policy)
-    every = f"no baseline ({spoken(distinct_methods(baselines))}) matches"
+        groups.setdefault(tuple(methods_of(matching)), []).append(policy)
+    every = f"no baseline ({spoken(methods_of(baselines))}) matches"
     parts = []
     for names in sorted(groups, key=lambda names: not names):
         who, _ = named_rows(groups[names], learned)
@@ -240,19 +236,14 @@ def score_name(policy: Row, baseline: Row) -> str:
     return "bits" if baseline["bits"] and policy["bits"] else "error"
 
 
-def distinct_methods(rows: Sequence[Row]) -> list[str]:
-    """Methods of some rows, each once."""
-    return list(dict.fromkeys(row["method"] for row in rows))
-
-
-def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> list[str]:
-    """Methods of some rows, and how many of a method's rows they are where not all.
+def methods_of(rows: Sequence[Row], among: Sequence[Row] | None = None) -> list[str]:
+    """Methods of some rows, and how many of a method's rows they are where not all of `among`.
 
     >>> rows = [{"method": "rloo", "label": f"rloo {size} x 16"} for size in (8, 16, 32)]
-    >>> methods_of(rows[:2], rows), methods_of(rows, rows)
+    >>> methods_of(rows[:2], rows), methods_of(rows)
     (['rloo (2 of 3 rows)'], ['rloo'])
     """
-    parts, totals = (Counter(row["method"] for row in group) for group in (rows, among))
+    parts, totals = (Counter(row["method"] for row in group) for group in (rows, among or rows))
     return [
         name if count == totals[name] else f"{name} ({count} of {totals[name]} rows)"
         for name, count in parts.items()

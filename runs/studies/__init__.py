@@ -14,7 +14,7 @@ from ccenv.base.registry import import_object, resolve
 from ccenv.base.values import shown
 from ccenv.runs.config.sweep import OnUse, Sweep
 from ccenv.runs.config.sweep_file import read_sweep
-from ccenv.runs.engine.study import Section, Study
+from ccenv.runs.engine.study import Study
 
 FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*/*.toml"))}
 """Sweep -> its file."""
@@ -35,16 +35,9 @@ SECTIONS = {
 
 def shipped_study(name: str) -> Study:
     """The study of a name in `FILES`."""
-    sweep = read_sweep(FILES[name])
+    study = find_study(read_sweep(FILES[name]))
     own = (import_object(SECTIONS[name], "section"),) if name in SECTIONS else ()
-    return Study(sweep, sections_of(sweep) + own)
-
-
-def sections_of(sweep: Sweep) -> tuple[Section, ...]:
-    """What any sweep's report adds: tables at the budgets that it names."""
-    from ccenv.runs.studies.sections import budget_sections
-
-    return budget_sections(sweep)
+    return Study(study.sweep, study.sections + own)
 
 
 STUDIES = OnUse(FILES, shipped_study)
@@ -67,7 +60,10 @@ def find_study(name: Any, trusted: Sequence[str] = ()) -> Study:
         found = resolve(name, STUDIES, "sweep")
     if isinstance(found, Sweep):
         try:
-            return Study(found, sections_of(found))
+            # Tables at the budgets that any sweep may name.
+            from ccenv.runs.studies.sections import budget_sections
+
+            return Study(found, budget_sections(found))
         except ValueError as error:
             raise ValueError(f"{name if isinstance(name, str) else found.name}: {error}") from error
     if not isinstance(found, Study):

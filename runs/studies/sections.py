@@ -16,7 +16,7 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, paired_difference
-from ccenv.runs.stats.measures import BITS, MEASURES, MODES, Measure
+from ccenv.runs.stats.measures import BITS, MEASURES, MODES
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
 from ccenv.runs.tables.drawing import COLORS, Drawn, Panel, Series, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
@@ -31,6 +31,23 @@ Cost = Callable[[Point], float | None]
 """What a budget limits; None of a row of which it is not known, which is never within one."""
 
 
+LIMITS: dict[str, tuple[str, str, Callable[[Sweep], Sequence[int]], Cost]] = {
+    "budgets": (
+        "Methods at equal budgets",
+        "MACs",
+        lambda sweep: sweep.budgets,
+        lambda point: point.macs,
+    ),
+    "memory-budgets": (
+        "Methods at equal budgets of memory",
+        "kB",
+        lambda sweep: sweep.memory_budgets,
+        lambda point: point.kilobytes,
+    ),
+}
+"""Name of a section -> its title, the unit of its budgets, where a sweep names them, what of."""
+
+
 def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
     """Tables at the budgets that a sweep names.
 
@@ -38,38 +55,20 @@ def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
         ValueError: if it names an unknown measure.
     """
     check_names([sweep.measure], MEASURES, "measure")
-    heading, measure = "Methods at equal budgets", MEASURES[sweep.measure]
-    limits: list[tuple[str, str, str, Sequence[int], Cost]] = [
-        ("budgets", heading, "MACs", sweep.budgets, lambda point: point.macs),
-        (
-            "memory-budgets",
-            f"{heading} of memory",
-            "kB",
-            sweep.memory_budgets,
-            lambda point: point.kilobytes,
-        ),
-    ]
     return tuple(
-        Section(name, title, partial(budget_part, name, title, unit, budgets, cost, measure))
-        for name, title, unit, budgets, cost in limits
-        if budgets
+        Section(name, title, partial(budget_part, name))
+        for name, (title, _, budgets_of, _) in LIMITS.items()
+        if budgets_of(sweep)
     )
 
 
-def budget_part(
-    name: str,
-    heading: str,
-    unit: str,
-    budgets: Sequence[int],
-    cost: Cost,
-    measure: Measure,
-    comparison: Comparison,
-    results_dir: Path,
-) -> Part:
+def budget_part(name: str, comparison: Comparison, results_dir: Path) -> Part:
     """A table with a column for each budget, and which method is best within each, if one is.
 
     A cell is empty where no row is so cheap, or where a smaller budget has the same row.
     """
+    title, unit, budgets_of, cost = LIMITS[name]
+    budgets, measure = budgets_of(comparison.sweep), MEASURES[comparison.sweep.measure]
     kinds: dict[str, list[Point]] = {}
     for point in itertools.chain(*judged_points(comparison.results, "mode", measure).values()):
         kinds.setdefault(point.method, []).append(point)
@@ -89,7 +88,7 @@ def budget_part(
         contenders = [Contender(k, row.interval, len(row.error)) for k, row in best.items()]
         note += f" Within {budget:,} {unit}: {verdict(contenders, score)}."
     tested = "error, %" if measure.unit == "%" else measure.title
-    table = Table(name, f"{heading}: test {tested}", columns, lines, note)
+    table = Table(name, f"{title}: test {tested}", columns, lines, note)
     return Part([table] if lines else [])
 
 

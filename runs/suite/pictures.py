@@ -11,7 +11,6 @@ import numpy as np
 from ccenv.base.files import write_whole
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.report.publish import filled_page
-from ccenv.runs.stats.intervals import performance_profile
 from ccenv.runs.suite.scores import recorded
 from ccenv.runs.suite.standing import (
     Standing,
@@ -126,7 +125,7 @@ def profile_drawn(standing: Standing) -> Drawn:
         Series(
             name,
             thresholds.tolist(),
-            performance_profile([run.last for run in runs], thresholds).tolist(),
+            (np.array([run.last for run in runs])[:, None] > thresholds).mean(axis=0).tolist(),
             styles[name],
         )
         for name, runs in standing.by_agent.items()

@@ -14,7 +14,7 @@ from ccenv.runs.stats.intervals import (
     with_interval,
 )
 from ccenv.runs.stats.measures import UNKNOWN, dataset_of, shown_evaluation
-from ccenv.runs.stats.rows import RULE, dropout_curves, floors_at_cost, random_masks, runs_fallen
+from ccenv.runs.stats.rows import RULE, random_masks_at_cost, runs_fallen
 from ccenv.runs.stats.shapings import RISEN, BySeed, Results, Shapings
 from ccenv.runs.stats.verdict import AGAINST_RANDOM
 from ccenv.runs.tables.sweep_table import Columns, Row, Table, by_dataset, read_columns
@@ -137,15 +137,14 @@ def policies_above_random(results: Results, draw: str) -> Above:
 
     Seeds are those that all these rows have finished.
     """
-    floors = random_masks(results)
     groups: dict[Policy, list[dict[int, float]]] = {}
-    for runs in filter(None, results.values()):
-        dataset, first = dataset_of(runs[0]), runs[0]
-        curves = dropout_curves(floors.get(dataset, []), draw, first)
-        if at_cost := floors_at_cost(runs, draw, curves):
+    for label, (floors, _) in random_masks_at_cost(results, draw).items():
+        if floors:
+            first, *_ = runs = results[label]
             errors = {r["seed"]: shown_evaluation(r, draw)["error"] for r in runs}
-            above = {seed: errors[seed] - floor for seed, floor in at_cost.items()}
-            groups.setdefault((dataset, first["reward"], first["agent"]), []).append(above)
+            above = {seed: errors[seed] - floor for seed, floor in floors.items()}
+            policy = dataset_of(first), first["reward"], first["agent"]
+            groups.setdefault(policy, []).append(above)
     return {
         policy: {
             seed: sum(one[seed] for one in rows) / len(rows)

@@ -22,26 +22,20 @@ def multiline(*tags: str) -> list[str | list[str]]:
     return ["Multiline", [f"{tag}$" for tag in tags]]
 
 
-def band(name: str) -> list[str | list[str]]:
-    """A chart with a line and its interval for each agent of a sweep."""
-    return ["Margin", [mean_tag(name), *interval_tags(name)]]
-
-
-def mean_tag(name: str) -> str:
-    """Where the mean over seeds is written."""
-    return f"over_seeds/{name}"
-
-
-def interval_tags(name: str) -> tuple[str, str]:
-    """Where the ends of its interval are written."""
-    return f"over_seeds_interval/{name}_low", f"over_seeds_interval/{name}_high"
+def tags_over_seeds(name: str) -> tuple[str, str, str]:
+    """Where the mean over seeds and the ends of its interval are written."""
+    interval = f"over_seeds_interval/{name}"
+    return f"over_seeds/{name}", f"{interval}_low", f"{interval}_high"
 
 
 def of_a_sweep(measures: Collection[str]) -> Charts:
     """Charts of `ccenv.runs.report.over_seeds`: those of `MEASURES` that some row has."""
     # TensorBoard 2.21 shows charts with bands from the last to the first.
     shown = [name for name in reversed(MEASURES) if name in measures]
-    return {"Over seeds: mean and 95 % interval": {MEASURES[name]: band(name) for name in shown}}
+    bands: dict[str, list[str | list[str]]] = {
+        MEASURES[name]: ["Margin", [*tags_over_seeds(name)]] for name in shown
+    }
+    return {"Over seeds: mean and 95 % interval": bands}
 
 
 OF_A_RUN: Charts = {

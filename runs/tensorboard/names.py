@@ -11,7 +11,6 @@ from typing import Any
 
 from ccenv.runs.config.command import beyond_defaults, setting_words
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.store.folder import check_unlinked, refuse_links
 from ccenv.runs.store.identity import AROUND, canonical
 
 BOARD = "tb"
@@ -83,10 +82,3 @@ def readable_name(text: str) -> str:
 def curves_folder(plan: Plan) -> Path:
     """Where a run's curves lie."""
     return plan.folder().parents[DEPTH - 1] / BOARD / run_name(plan)
-
-
-def check_curves(plan: Plan) -> None:
-    """Refuses curves that would be written through a link."""
-    curves = curves_folder(plan)
-    refuse_links([curves.parent])
-    check_unlinked(curves)

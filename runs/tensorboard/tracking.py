@@ -27,10 +27,10 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
+from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.base.registry import resolve
@@ -52,18 +52,6 @@ FOLDER = "folder"
 OVER_MACS = "eval_over_macs/error"
 BINS = np.linspace(0, 1, 51)
 """TensorFlow's own bins are a tenth wide near 1."""
-
-
-def judged_scores(evaluation: Evaluation) -> dict[str, float]:
-    """What is judged of an evaluation, by the last part of its tag."""
-    blocks = [mask.shape[1] for mask in evaluation.masks]
-    return {
-        "error": evaluation.error,
-        "nll": evaluation.nll,
-        "compute_cost": evaluation.compute_cost,
-        "total_cost": evaluation.total_cost,
-        "density": float(np.average(evaluation.density, weights=blocks)),
-    }
 
 
 class Tracker:
@@ -149,8 +137,11 @@ class Tracker:
             self.writer.add_histogram(tag, values, images_seen, bins=BINS)
 
     def _write_scores(self, split: str, images_seen: int, evaluation: Evaluation) -> None:
-        for name, value in judged_scores(evaluation).items():
-            self.writer.add_scalar(f"{split}/{name}", value, images_seen)
+        for name in ("error", "nll", "compute_cost", "total_cost"):
+            self.writer.add_scalar(f"{split}/{name}", getattr(evaluation, name), images_seen)
+        blocks = [mask.shape[1] for mask in evaluation.masks]
+        density = float(np.average(evaluation.density, weights=blocks))
+        self.writer.add_scalar(f"{split}/density", density, images_seen)
 
     def finish(
         self, images_seen: int, test: Evaluation, validations: Sequence[Mapping[str, Any]]
@@ -174,20 +165,14 @@ class Tracker:
         points = {round(one["macs"]): one["error"] for one in validations if one["macs"]}
         for macs, error in sorted(points.items()):
             self.writer.add_scalar(OVER_MACS, error, macs)
-        # SummaryWriter.add_hparams would open a second run in a folder of its own.
-        for summary in summaries(self.config):
+        # The row of HPARAMS: the run's values; that it ended well. Columns and metrics are left to
+        # TensorBoard, which finds what the runs that it shows have. SummaryWriter.add_hparams would
+        # open a second run in a folder of its own.
+        _, started, ended = hparams(hyperparameters(self.config), {})
+        for summary in (started, ended):
             self.writer._get_file_writer().add_summary(summary)
 
-    def __enter__(self) -> "Tracker":
-        """Nothing to prepare."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Closes the event file."""
         self.writer.close()
 
@@ -221,12 +206,6 @@ def curves_of(means: Mapping[str, float], num_gates: int, num_steps: int) -> dic
 def event_files(folder: Path) -> list[Path]:
     """A run's event files: one, and one more for each time that it was resumed."""
     return sorted(folder.glob(EVENTS))
-
-
-def too_short(folder: Path, sizes: dict[str, int]) -> list[str]:
-    """Names of event files that hold less than a checkpoint knows, or are gone."""
-    here = {path.name: path.stat().st_size for path in event_files(folder)}
-    return [name for name, size in sizes.items() if here.get(name, 0) < size]
 
 
 def wait_for_a_later_name(folder: Path) -> None:
@@ -267,14 +246,3 @@ def cell(value: Any) -> str | float:
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number else compact(value)
-
-
-def summaries(config: Mapping[str, Any]) -> list[Any]:
-    """What makes the row: the run's values; that it ended well.
-
-    Columns and metrics are left to TensorBoard, which finds what the runs that it shows have.
-    """
-    from torch.utils.tensorboard.summary import hparams
-
-    _, started, ended = hparams(hyperparameters(config), {})
-    return [started, ended]

@@ -90,8 +90,12 @@ def dense_of_equal_macs(
 
 def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
     """Fig. 5a: validation error and time of a pass against lambda_s."""
-    places = [setting(found[0], "sparsity_weight") for found in results.values()]
-    points = list(by_label.values())
+    name = "sparsity_weight"
+    usual, _ = agent_parameters(find_agent("condnet"))
+    # A reader's agent has no lambda_s.
+    own = {k: runs[0] for k, runs in results.items() if runs[0]["agent"] == "condnet"}
+    places = [float(r["settings"]["agent_settings"].get(name, usual[name])) for r in own.values()]
+    points = [by_label[label] for label in own]
     errors = [
         *theirs(digitised("fig5a-error")["condnet"], ("paper, Fig. 5a", "its medians")),
         ours("ours", places, points),
@@ -214,12 +218,6 @@ def drawn_front(
         plain_logarithms(axis)
     legend_below(figure, list(handles.values()), list(handles))
     return figure
-
-
-def setting(result: Result, name: str) -> float:
-    """A number among the agent's settings: what was chosen, or its default."""
-    usual, _ = agent_parameters(find_agent(result["agent"]))
-    return float(result["settings"]["agent_settings"].get(name, usual.get(name)))
 
 
 def drawn_blocks(use: Any) -> Any:

@@ -4,7 +4,7 @@ import made_results
 import pytest
 
 from ccenv.runs.stats.measures import ERROR
-from ccenv.runs.stats.shapings import compare_shapings, shaping_sentences
+from ccenv.runs.stats.shapings import compare_shapings, shaping_sentence
 from ccenv.runs.tables.shapings import shapings_table
 
 
@@ -47,7 +47,7 @@ def test_a_reward_that_is_ahead_in_every_seed_is_said_to_be_ahead_at_each_cost()
     first, second, difference = shapings.lead(140.0)
     assert (first, second) == ("less", "plain")
     assert [difference.mean, difference.low, difference.high] == pytest.approx([0.04] * 3)
-    (sentence,) = shaping_sentences([shapings])
+    sentence = shaping_sentence(shapings)
     by = "(4.00 [4.00, 4.00] points less error than plain)"
     assert sentence == (
         f"On mnist, reinforce under plain and less: less is ahead at MACs of 110 {by}, 140 {by} "
@@ -69,7 +69,7 @@ def test_without_common_costs_the_sentence_says_what_each_reward_costs():
     dear = cells("dear", (300.0, 0.26, None), (400.0, 0.06, None))
     shapings = shapings_of(PLAIN, dear)
     assert shapings.common_costs == ()
-    (sentence,) = shaping_sentences([shapings])
+    sentence = shaping_sentence(shapings)
     assert "no cost is common to all" in sentence
     assert "plain 100 to 200; dear 300 to 400" in sentence
     # Errors are common still.
@@ -79,7 +79,7 @@ def test_without_common_costs_the_sentence_says_what_each_reward_costs():
 
 def test_few_seeds_several_agents_and_single_cells_make_no_verdict():
     two = {label: runs[:2] for label, runs in (PLAIN | LESS).items()}
-    (sentence,) = shaping_sentences([shapings_of(two)])
+    sentence = shaping_sentence(shapings_of(two))
     assert sentence.endswith("no verdict, fewer than 3 seeds of all.")
     others = cells("less", (100.0, 0.2, None), (200.0, 0.1, None), agent="rloo")
     assert compare_shapings(PLAIN | others, "sampled", ERROR) == []
@@ -100,7 +100,7 @@ def test_agents_crossed_with_rewards_are_pooled_and_compared_from_where_two_are_
     assert found.common_costs == (150.0, 170.0, 190.0)
     assert list(found.errors_at(190.0)) == ["plain", "less"]
     assert found.errors_at(150.0)["plain"] == pytest.approx({0: 0.20, 1: 0.201, 2: 0.202})
-    (sentence,) = shaping_sentences([found])
+    sentence = shaping_sentence(found)
     assert sentence.startswith(
         "On mnist, 3 rewards, each with whichever of 2 agents has least error under it: plain is "
         "ahead of all others as cheap at MACs of 150 (6.00 [6.00, 6.00] points less error than less"
@@ -154,7 +154,7 @@ def test_a_lead_holds_for_all_comparisons_together():
     half = 7.649 * 0.01 / 3**0.5
     assert difference.mean == pytest.approx(0.06)
     assert [difference.low, difference.high] == pytest.approx([0.06 - half, 0.06 + half], abs=1e-4)
-    (sentence,) = shaping_sentences([shapings_of(PLAIN, close)])
+    sentence = shaping_sentence(shapings_of(PLAIN, close))
     assert ": none is ahead at MACs of 110, 140 and 190. " in sentence
     # Ahead of one, but not of the other: of all others none.
     assert shapings_of(PLAIN, LESS, close).lead(150.0) is None

@@ -8,8 +8,6 @@ from scipy import stats
 
 from ccenv.runs.stats import intervals
 
-SCORES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
-
 
 def test_the_iqm_leaves_out_a_quarter_at_each_end_of_the_last_axis():
     rows = [[90.0, 1.0, 2.0, 0.0], [1.0, 1.0, 1.0, 5.0]]
@@ -82,12 +80,3 @@ def test_a_paired_difference_is_scipys_paired_t_interval():
 def test_a_paired_difference_needs_a_seed_of_both():
     assert intervals.paired_difference({0: 1.0}, {1: 1.0}) is None
     assert intervals.paired_difference({0: 1.0}, {0: 0.5}).low is None
-
-
-@given(scores=SCORES)
-def test_a_performance_profile_falls_from_all_runs_to_none(scores):
-    thresholds = np.linspace(-101, 101, 50)
-    profile = intervals.performance_profile(scores, thresholds)
-    assert profile[0] == 1
-    assert profile[-1] == 0
-    assert (np.diff(profile) <= 0).all()

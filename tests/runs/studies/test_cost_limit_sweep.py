@@ -1,6 +1,7 @@
 """The sweep of cost limits, the end of training that results tell of, and how limits are judged."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def test_the_tail_is_the_mean_of_the_last_tenth_however_often_a_run_is_stopped(c
     assert whole.numbers()["compute_cost"] == pytest.approx(sum(costs[-2:]) / 2)
     assert whole.numbers()["price"] == 2.0
     half = fed(Tail(200), costs[:stop])
-    resumed = fed(Tail(200, json.loads(json.dumps(half.state()))), costs, first=stop)
+    resumed = fed(Tail(**json.loads(json.dumps(asdict(half)))), costs, first=stop)
     assert resumed.numbers() == whole.numbers()
 
 

@@ -12,7 +12,7 @@ from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine import jobs
 from ccenv.runs.report import over_seeds
 from ccenv.runs.stats.intervals import mean_interval
-from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag
+from ccenv.runs.tensorboard.charts import MEASURES, tags_over_seeds
 
 END = 120_000
 CELLS = (
@@ -57,7 +57,7 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
     }
     for label, folder in (("reinforce", "reinforce, toy"), ("dense", "dense, toy")):
         results = comparison.results[label]
-        for images_seen, mean in scalars(board / folder, mean_tag("error"))[:1]:
+        for images_seen, mean in scalars(board / folder, tags_over_seeds("error")[0])[:1]:
             at_once = [r["curve"][0]["error"] for r in results]
             assert images_seen == 0
             assert mean == pytest.approx(np.mean(at_once), abs=1e-6)
@@ -67,13 +67,13 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
         "total_cost": "total_cost",
         "reward": "mean_return",
     }.items():
-        step, value = scalars(board / "reinforce, toy", mean_tag(name))[-1]
+        step, value = scalars(board / "reinforce, toy", tags_over_seeds(name)[0])[-1]
         assert step == END
         assert value == pytest.approx(np.mean([v[field] for v in last]), abs=1e-6)
 
 
 def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, board):
-    low, high = interval_tags("error")
+    _, low, high = tags_over_seeds("error")
     last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
     found = mean_interval(last)
     assert scalars(board / "reinforce, toy", low)[-1][1] == pytest.approx(
@@ -85,7 +85,7 @@ def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, bo
 
 
 def test_a_rule_is_a_level_line_to_the_end(board):
-    (begin, first), (end, last) = scalars(board / "dense, toy", mean_tag("density"))
+    (begin, first), (end, last) = scalars(board / "dense, toy", tags_over_seeds("density")[0])
     assert (begin, end) == (0, END)
     assert first == last == 1
 
