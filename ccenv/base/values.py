@@ -70,6 +70,12 @@ def positive_int(value: Any, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def check_flag(value: Any, name: str) -> None:
+    """Refuses what is neither True nor False (TypeError), such as an array, which has no truth."""
+    if not isinstance(value, bool):
+        raise TypeError(f"expected {name} as True or False, got {shown(value)}")
+
+
 def as_settings(given: Any, name: str) -> dict[str, Any]:
     """Keyword arguments as a dict, None as an empty one; ValueError of what maps no names."""
     if given is None:

@@ -12,7 +12,7 @@ from typing import Any
 from gymnasium.envs.registration import register
 
 from ccenv.base.registry import check_names, import_object
-from ccenv.base.values import shown
+from ccenv.base.values import check_flag
 
 VERSION = 1
 """Of the suite, in every `score.json`."""
@@ -308,12 +308,12 @@ class Suite:
         """Iterates over tasks, of one skill if one is named, of one level a skill if `quick`.
 
         Raises:
-            ValueError: if there is no such skill, whose nearest one is named, or quick is no bool.
+            TypeError: if quick is neither True nor False.
+            ValueError: if there is no such skill, whose nearest one is named.
         """
         if skill is not None:
             check_names([skill], SKILLS, "skill")
-        if not isinstance(quick, bool):
-            raise ValueError(f"expected quick as True or False, got {shown(quick)}")
+        check_flag(quick, "quick")
         wanted = [one for one in TASKS.values() if skill in (None, one.skill)]
         return iter([one for one in wanted if one.quick or not quick])
 

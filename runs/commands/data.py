@@ -15,7 +15,7 @@ def download(name: str) -> None:
     download_images(name)
 
 
-@program("ccenv data", (ValueError, RuntimeError))
+@program("ccenv data", (ValueError, TypeError, RuntimeError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the size of each split; see --help."""
     parser = Parser(prog="ccenv data", description=__doc__)

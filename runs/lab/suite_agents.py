@@ -285,12 +285,12 @@ def skills_table(level: str) -> str:
         }
         scores = {name: score_of(runs) for name, runs in own.items() if runs}
         best = sorted(scores, key=lambda name: -scores[name].mean)
-        worst = scores[best[-1]]
-        apart = compare_intervals(worst, scores[best[0]]) == "better"
-        first, second = (f"{name} {scores[name]:.2f}" for name in best[:2])
+        apart = compare_intervals(scores[best[-1]], scores[best[0]]) == "better"
+        # A line of its own keeps the table as narrow as a page.
+        places = [f"{name}\n{scores[name]:.2f}" for name in (*best[:2], best[-1])]
         solved = [name for name in best if min(run.last for run in own[name]) >= SOLVED]
-        lines.append([f"`{task}`", first, second, f"{best[-1]} {worst:.2f}"])
-        lines[-1] += ["yes" if apart else "no", ", ".join(solved) or "none"]
+        said = ["yes" if apart else "no", ", ".join(solved) or "none"]
+        lines.append([f"`{task}`", *places, *said])
     columns = ("task", "best", "second", "last", "two apart", "solved in all seeds by")
     return markdown(dict.fromkeys(columns, "left"), lines)
 

@@ -5,7 +5,6 @@ import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
@@ -19,6 +18,7 @@ from ccenv.runs.stats.dense_comparison import (
     make_contests,
 )
 from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, OWN
+from ccenv.runs.tables.drawing import file_part
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 MACS_NOTE = (
@@ -43,23 +43,14 @@ def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list
     """Two tables for each data set."""
     tables = []
     for contest in contests:
-        part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
-        part += f"-{contest.measure.name}" if contest.measure.name else ""
-        part += "" if draw == "sampled" else f"-{draw}"
-        for make in (equal_macs, equal_error):
-            name, title, own_note, columns, items = make(contest)
-            columns_and_lines = read_columns(columns, items)
-            whole_note = f"{own_note} {note}".strip()
-            title = f"{title}, {contest.dataset}"
-            tables.append(Table(f"{name}{part}", title, *columns_and_lines, whole_note))
+        ending = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
+        ending += f"-{contest.measure.name}" if contest.measure.name else ""
+        ending += "" if draw == "sampled" else f"-{draw}"
+        tables += [equal_macs(contest, ending, note), equal_error(contest, ending, note)]
     return tables
 
 
-Content = tuple[str, str, str, Columns, Sequence[Any]]
-"""Name, title, note, columns and what they read."""
-
-
-def equal_macs(contest: Contest) -> Content:
+def equal_macs(contest: Contest, ending: str, note: str) -> Table:
     """Conditional rows compared with dense networks of their cost."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
     columns: Columns = {
@@ -70,14 +61,19 @@ def equal_macs(contest: Contest) -> Content:
         "difference": (spec, lambda one: one.difference),
         "against dense": ("left", lambda one: one.verdict or "outside the widths"),
     }
-    note = MACS_NOTE
+    notes = [MACS_NOTE, note]
     if measure.name:
         columns = {**columns, "kB": ("right ,.0f", lambda one: one.point.kilobytes)}
-        note += " kB: network and policy."
-    return "at-equal-macs", "At equal total MACs", note, columns, at_equal_macs(contest)
+        notes.insert(1, "kB: network and policy.")
+    return Table(
+        f"at-equal-macs{ending}",
+        f"At equal total MACs, {contest.dataset}",
+        *read_columns(columns, at_equal_macs(contest)),
+        " ".join(notes).strip(),
+    )
 
 
-def equal_error(contest: Contest) -> Content:
+def equal_error(contest: Contest, ending: str, note: str) -> Table:
     """Dense networks that no cheaper one beats, and the cheapest conditional row as good."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
     columns: Columns = {
@@ -94,8 +90,12 @@ def equal_error(contest: Contest) -> Content:
             for n in contest.batches
         },
     }
-    title = "At the error of dense networks"
-    return "at-equal-error", title, ERROR_NOTE, columns, at_equal_error(contest)
+    return Table(
+        f"at-equal-error{ending}",
+        f"At the error of dense networks, {contest.dataset}",
+        *read_columns(columns, at_equal_error(contest)),
+        f"{ERROR_NOTE} {note}".strip(),
+    )
 
 
 def against_dense(comparison: Comparison, results_dir: Path) -> Part:

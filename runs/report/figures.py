@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.report.names import write_names
 from ccenv.runs.report.views import PlotView, make_views
 from ccenv.runs.stats.cost_points import Point
 from ccenv.runs.stats.dense_comparison import undominated
@@ -42,7 +43,6 @@ from ccenv.runs.tables.drawing import (
     legend_columns,
     new_figure,
     saved,
-    write_names,
 )
 
 KINDS = {
@@ -301,11 +301,12 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
         if point in near.points:
             style = {"ms": 5.5} | looks.style(point.label) | faces.get(point.label, pale)
             axes.plot(*view.at(point), **style, zorder=3, gid=f"row-{number}")
+    small = [view.at(point) for point in near.points if point.label not in faces]
     axes.set(xlabel=view.cost.title, ylabel=f"{view.measure.heading}, {MASKS[view.draw]} masks")
     lines = [front, *(places[name] for name, group in groups.items() if group.style["ls"])]
     lines += [[(cost, low), (cost, high)] for cost, low, high in bars]
     colors = {name: group.style["color"] for name, group in groups.items()}
-    without = write_names(axes, places, colors, [line for line in lines if line])
+    without = write_names(axes, places, colors, [line for line in lines if line], small)
     key = key_styles(view, looks, far) | {name: groups[name].style for name in without}
     write_key(figure, axes, area, key)
     return figure

@@ -28,7 +28,7 @@ from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
     Table,
-    interval,
+    above_random,
     mean_in,
     read_columns,
     shown_name,
@@ -187,10 +187,8 @@ def overview_columns(
     for draw, by_label in rows.items():
         if any(by_label[label]["verdict"] in AGAINST_RANDOM for label in labels):
             heading = "above random masks %" + apart[draw]
-            columns[heading] = (
-                "right",
-                {k: above_random_masks(row) for k, row in by_label.items()}.get,
-            )
+            above = {k: above_random(r, ".2%") or r["verdict"] or None for k, r in by_label.items()}
+            columns[heading] = "right", above.get
             when[heading] = f"masks-{draw}"
     return columns, when
 
@@ -201,14 +199,6 @@ def rows_under(comparison: Comparison, draw: str) -> dict[str, Row]:
     if draw != comparison.draw:
         rows = [asdict(row) for row in make_rows(comparison.results, draw)]
     return {row["label"]: row for row in rows}
-
-
-def above_random_masks(row: Row) -> str | None:
-    """A row's error above random masks' in points, or why there is none."""
-    number = interval(row, "above_random")
-    if number is None:
-        return row["verdict"] or None
-    return with_interval(number, len(row["seeds"]), ".2%", (-1.0, 1.0))
 
 
 def seeds_table(comparison: Comparison) -> Table:
@@ -232,20 +222,17 @@ def seeds_table(comparison: Comparison) -> Table:
 
 def density_table(rows: Sequence[Row]) -> Table:
     """Share of blocks kept in each gated layer."""
-
-    def layer(number: int) -> Callable[[Row], float | None]:
-        return lambda row: row["density"][number] if number < len(row["density"]) else None
-
-    columns: Columns = {
+    columns: dict[str, tuple[str, Any]] = {
         "row": ("left", shown_name),
         "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
         "total cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
-        **{
-            f"layer {number}": ("right .3f", layer(number))
-            for number in range(max(len(row["density"]) for row in rows))
-        },
-        "habit": ("left", "habit"),
     }
+    for number in range(max(len(row["density"]) for row in rows)):
+        columns[f"layer {number}"] = (
+            "right .3f",
+            lambda row, n=number: row["density"][n] if n < len(row["density"]) else None,
+        )
+    columns["habit"] = "left", "habit"
     note = (
         "Costs: executed MACs over the dense network's, without and with the policy's own. Layers: "
         f"share of blocks kept on test inputs, mean over seeds. Habit: if any. {RULE}"
@@ -258,39 +245,6 @@ WITHIN = 0.02
 """Of the limit: so near counts as met."""
 
 
-def kept_limits(results: Mapping[str, Sequence[Result]]) -> list[dict[str, Any]]:
-    """Runs whose multiplier moved to reach a limit, that of their agent or else of their reward.
-
-    Returns:
-        `label`; `limit` and `cost` of the last tenth of training, as mean compute costs; `price`,
-        the last; `miss`, the distance from the limit in limits; `is_met`.
-    """
-    runs = []
-    for label, found in results.items():
-        for one in found:
-            last, settings = one.get("last_tenth", {}), one["settings"]
-            if (price := last.get("price")) is None:
-                continue
-            own = settings["environment"]["reward_kwargs"] | settings["agent_settings"]
-            if (limit := own.get("cost_limit")) is not None:
-                run = {"label": label, "limit": limit, "cost": last["compute_cost"], "price": price}
-                miss = run["cost"] / limit - 1
-                is_met = abs(miss) <= WITHIN or (miss < 0 and price == 0)
-                runs.append(run | {"miss": miss, "is_met": is_met})
-    return runs
-
-
-LIMIT_COLUMNS: Columns = {
-    "agent": ("left", lambda runs: runs[0]["label"]),
-    "limit": ("right g", lambda runs: runs[0]["limit"]),
-    "training cost": ("right .4f", lambda runs: sum(one["cost"] for one in runs) / len(runs)),
-    "miss %": (
-        "right",
-        lambda runs: from_least_to_most([100 * one["miss"] for one in runs], "+.2f"),
-    ),
-    "met": ("right", lambda runs: f"{sum(one['is_met'] for one in runs)} of {len(runs)}"),
-    "price": ("right", lambda runs: from_least_to_most([one["price"] for one in runs], ".3g")),
-}
 LIMIT_NOTE = (
     "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
     f"Miss: its distance from the limit over the limit; met: at most {WITHIN:.0%}, or below the "
@@ -299,13 +253,37 @@ LIMIT_NOTE = (
 )
 
 
-def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
-    """One line for each label under a limit; no table where there is none."""
-    by_label: dict[str, list[dict[str, Any]]] = {}
-    for one in kept_limits(results):
-        by_label.setdefault(one["label"], []).append(one)
-    columns_and_lines = read_columns(LIMIT_COLUMNS, list(by_label.values()))
-    return [Table("cost-limits", "Cost limits", *columns_and_lines, LIMIT_NOTE)] if by_label else []
+def limit_table(results: Mapping[str, Sequence[Result]]) -> Table:
+    """A line for each label whose multiplier moved to reach a limit, its agent's or its reward's.
+
+    Limits and costs are mean compute costs; those of the last tenth of training are compared.
+    """
+    lines = []
+    for label, found in results.items():
+        kept = []
+        for one in found:
+            last, settings = one.get("last_tenth", {}), one["settings"]
+            own = settings["environment"]["reward_kwargs"] | settings["agent_settings"]
+            price, limit = last.get("price"), own.get("cost_limit")
+            if price is not None and limit is not None:
+                miss = last["compute_cost"] / limit - 1
+                is_met = abs(miss) <= WITHIN or (miss < 0 and price == 0)
+                kept.append((limit, last["compute_cost"], 100 * miss, is_met, price))
+        if kept:
+            limits, costs, misses, met, prices = zip(*kept, strict=True)
+            lines.append(
+                [
+                    label,
+                    limits[0],
+                    sum(costs) / len(costs),
+                    from_least_to_most(misses, "+.2f"),
+                    f"{sum(met)} of {len(met)}",
+                    from_least_to_most(prices, ".3g"),
+                ]
+            )
+    columns = {"agent": "left", "limit": "right g", "training cost": "right .4f"}
+    columns |= dict.fromkeys(("miss %", "met", "price"), "right")
+    return Table("cost-limits", "Cost limits", columns, lines, LIMIT_NOTE)
 
 
 def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[str, list[Table]]:
@@ -314,7 +292,7 @@ def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[s
     tables = {
         "overview": overview(comparison, views),
         "shapings": comparison.shaping_tables,
-        "density": [density_table(rows), *limit_tables(comparison.results)],
+        "density": [density_table(rows), limit_table(comparison.results)],
         "seeds": [seeds_table(comparison)],
         "speed": [speed_table(comparison.results)],
         "settings": settings_tables(comparison.finished),

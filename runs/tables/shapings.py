@@ -5,7 +5,7 @@ At common costs and errors for one agent; for several a line for each reward ove
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from ccenv.runs.stats.intervals import (
     Interval,
@@ -42,39 +42,31 @@ def shapings_table(shapings: Shapings, among: int = 1) -> Table:
         shapings: of one data set.
         among: how many data sets there are; several are named.
     """
-    measure = shapings.measure
-    lines: list[Sequence[str]] = []
+    measure, rewards, more = shapings.measure, shapings.rewards, (0.0, math.inf)
+    groups: list[tuple[str, Mapping[str, BySeed], str, tuple[float, float]]] = []
     for macs in shapings.common_costs:
-        numbers = {one.name: one.errors_at(macs) for one in shapings.rewards}
-        lines += shapings_rows(f"{macs:,.0f} MACs", numbers, measure.spec, measure.ends)
+        errors = {one.name: one.errors_at(macs) for one in rewards}
+        groups.append((f"{macs:,.0f} MACs", errors, measure.spec, measure.ends))
     for error in shapings.common_errors:
-        numbers = {one.name: one.macs_at(error) for one in shapings.rewards}
         at = f"{measure.factor * error:.3g} {measure.unit}{' error' * bool(measure.sign)}"
-        lines += shapings_rows(at, numbers, ",.0f", (0.0, float("inf")))
-    soon = {one.name: one.soon for one in shapings.rewards}
-    if all(soon.values()):
-        thousands = {k: {seed: n / 1000 for seed, n in v.items()} for k, v in soon.items()}
-        lines += shapings_rows(
-            f"{100 * RISEN:.0f} % of rise", thousands, ".1f", (0.0, float("inf"))
-        )
+        groups.append((at, {one.name: one.macs_at(error) for one in rewards}, ",.0f", more))
+    if all(one.soon for one in rewards):
+        thousands = {one.name: {k: n / 1000 for k, n in one.soon.items()} for one in rewards}
+        groups.append((f"{100 * RISEN:.0f} % of rise", thousands, ".1f", more))
+    lines: list[Sequence[str]] = []
+    for at, numbers, spec, ends in groups:
+        first = numbers[rewards[0].name]
+        for name, by_seed in numbers.items():
+            mean = with_interval(mean_interval(list(by_seed.values())), len(by_seed), spec, ends)
+            difference = None if by_seed is first else paired_difference(by_seed, first)
+            shared = len(set(by_seed) & set(first))
+            # Where a group of lines is stands in the first of them alone.
+            place = at if by_seed is first else ""
+            lines.append([place, name, mean, signed(difference, shared, spec)])
     name = "shapings-at-cost" + (f"-{shapings.dataset}" if among > 1 else "")
     columns = {"at": "left", "reward": "left", "mean": "right", "minus the first": "right"}
     title = f"{shapings.agent} under each reward, {shapings.dataset}"
     return Table(name, title, columns, lines, NOTE)
-
-
-def shapings_rows(
-    at: str, numbers: Mapping[str, BySeed], spec: str, ends: tuple[float, float]
-) -> list[Sequence[str]]:
-    """Lines of one cost or one error; its name stands in the first of them alone."""
-    lines: list[Sequence[str]] = []
-    first = next(iter(numbers.values()))
-    for name, by_seed in numbers.items():
-        mean = with_interval(mean_interval(list(by_seed.values())), len(by_seed), spec, ends)
-        difference = None if by_seed is first else paired_difference(by_seed, first)
-        shared = len(set(by_seed) & set(first))
-        lines.append(["" if lines else at, name, mean, signed(difference, shared, spec)])
-    return lines
 
 
 def signed(difference: Interval | None, num_seeds: int, spec: str) -> str:
@@ -94,54 +86,33 @@ def from_least_to_most(numbers: Sequence[float], spec: str) -> str:
     return f"{min(numbers):{spec}} to {max(numbers):{spec}}"
 
 
-@dataclass(frozen=True)
-class Shaping:
-    """What agents reach under one reward on one data set."""
+def from_to(rows: Sequence[Row], number: str, factor: float, spec: str) -> str:
+    """The least and the greatest mean of a number of rows."""
+    return from_least_to_most([factor * row[number]["mean"] for row in rows if row[number]], spec)
 
-    name: str
-    """the reward's."""
-    by_seed: Mapping[int, float]
-    """seed -> mean error above random masks' of the agents that learned under every shaping."""
-    rows: Sequence[Row]
-    """of all agents that learned under it."""
 
-    @property
-    def above(self) -> Interval | None:
-        """Over seeds; None without any."""
-        return mean_interval(list(self.by_seed.values())) if self.by_seed else None
+def count_verdicts(rows: Sequence[Row]) -> str:
+    """How many rows have less error than random masks, the same, more, or no verdict."""
+    counts = [sum(row["verdict"] == verdict for row in rows) for verdict in AGAINST_RANDOM]
+    return " / ".join(map(str, [*counts, len(rows) - sum(counts)]))
 
-    def means(self, number: str) -> list[float]:
-        """Of a number of each row."""
-        return [row[number]["mean"] for row in self.rows if row[number]]
 
-    @property
-    def verdicts(self) -> str:
-        """How many rows have less error than random masks, the same, more, or no verdict."""
-        counts = [sum(row["verdict"] == verdict for row in self.rows) for verdict in AGAINST_RANDOM]
-        return " / ".join(map(str, [*counts, len(self.rows) - sum(counts)]))
-
-    @property
-    def collapsed(self) -> str:
-        """How many runs ignore the input, by how."""
-        num_runs = sum(len(row["seeds"]) for row in self.rows)
-        fallen = runs_fallen(self.rows)
-        return "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items())
+def fallen(rows: Sequence[Row]) -> str:
+    """How many runs ignore the input, by how."""
+    num_runs = sum(len(row["seeds"]) for row in rows)
+    return "\n".join(
+        f"{word}: {number} of {num_runs}" for word, number in runs_fallen(rows).items()
+    )
 
 
 SHAPING_COLUMNS: Columns = {
-    "shaping": ("left", lambda one: one.name),
-    "agents": ("right", lambda one: len({row["agent"] for row in one.rows})),
-    "error above random masks' %": ("right .2%", lambda one: one.above),
-    "test error %": (
-        "right",
-        lambda one: from_least_to_most([100 * mean for mean in one.means("error")], ".2f"),
-    ),
-    "total cost": (
-        "right",
-        lambda one: from_least_to_most(one.means("total_cost"), ".3f"),
-    ),
-    "random: less / same / more / none": ("right", lambda one: one.verdicts),
-    "collapsed runs": ("left", lambda one: one.collapsed),
+    "shaping": ("left", "name"),
+    "agents": ("right", lambda one: len({row["agent"] for row in one["rows"]})),
+    "error above random masks' %": ("right .2%", "above"),
+    "test error %": ("right", lambda one: from_to(one["rows"], "error", 100, ".2f")),
+    "total cost": ("right", lambda one: from_to(one["rows"], "total_cost", 1, ".3f")),
+    "random: less / same / more / none": ("right", lambda one: count_verdicts(one["rows"])),
+    "collapsed runs": ("left", lambda one: fallen(one["rows"])),
 }
 SHAPING_NOTE = (
     "Error above random masks': error minus random masks' of the same network at the same total "
@@ -153,22 +124,6 @@ SHAPING_NOTE = (
     "under several cost weights. Random: rows with less error than random masks of the same "
     "total cost, not significantly different, with more, or with no verdict, as in the overview."
 )
-
-
-def by_shaping(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of agents that learned, by shaping, in the table's order."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["learns"] and row["shaping"] != UNKNOWN:
-            groups.setdefault(row["shaping"], []).append(row)
-    return groups
-
-
-def shared_agents(rows: Sequence[Row]) -> list[str]:
-    """Agents that learned under every shaping."""
-    groups = [{row["agent"] for row in group} for group in by_shaping(rows).values()]
-    shared = set.intersection(*groups) if groups else set()
-    return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
 
 
 Policy = tuple[str, str, str]
@@ -199,34 +154,37 @@ def policies_above_random(results: Results, draw: str) -> Above:
     }
 
 
-def make_shapings(rows: Sequence[Row], above: Above) -> list[Shaping]:
-    """Shapings of one data set, in rising order of their mean error above random masks'.
-
-    Those without a seed that all shared agents have finished come last.
-    """
-    agents, dataset = shared_agents(rows), rows[0]["dataset"]
-    shapings = []
-    for name, group in by_shaping(rows).items():
-        numbers = [above.get((dataset, name, agent), {}) for agent in agents]
-        seeds = set.intersection(*(set(one) for one in numbers)) if numbers else set()
-        means = {s: sum(one[s] for one in numbers) / len(numbers) for s in sorted(seeds)}
-        shapings.append(Shaping(name, means, group))
-    return sorted(shapings, key=lambda one: one.above.mean if one.above else math.inf)
-
-
 def summary_tables(rows: Sequence[Row], above: Above) -> list[Table]:
     """What each shaping gives over all agents, where an agent learned under several.
 
-    Else rewards differ with agents, and say nothing.
+    Else rewards differ with agents, and say nothing. Shapings are in rising order of their mean
+    error above random masks' of the agents that learned under all of them; those without a seed
+    that all these agents have finished come last.
     """
-    tables, groups = [], by_dataset(rows)
-    for dataset, group in groups.items():
-        pairs = {(row["agent"], name) for name, own in by_shaping(group).items() for row in own}
-        if len({agent for agent, _ in pairs}) < len(pairs):
-            file_name = "shapings-summary" + (f"-{dataset}" if len(groups) > 1 else "")
-            columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, above))
-            shared = ", ".join(shared_agents(group)) or "none"
-            note = f"{SHAPING_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
-            title = f"What each shaping gives, {dataset}"
-            tables.append(Table(file_name, title, *columns_and_lines, note))
+    tables, datasets = [], by_dataset(rows)
+    for dataset, of_dataset in datasets.items():
+        groups: dict[str, list[Row]] = {}
+        for row in of_dataset:
+            if row["learns"] and row["shaping"] != UNKNOWN:
+                groups.setdefault(row["shaping"], []).append(row)
+        under = [{row["agent"] for row in group} for group in groups.values()]
+        if sum(map(len, under)) == len(set().union(*under)):
+            continue
+        shared = set.intersection(*under)
+        agents = list(dict.fromkeys(row["agent"] for row in of_dataset if row["agent"] in shared))
+        shapings: list[dict[str, Any]] = []
+        for name, group in groups.items():
+            numbers = [above.get((dataset, name, agent), {}) for agent in agents]
+            seeds = sorted(set.intersection(*map(set, numbers))) if numbers else []
+            means = [sum(one[seed] for one in numbers) / len(numbers) for seed in seeds]
+            mean = mean_interval(means) if means else None
+            shapings.append({"name": name, "above": mean, "rows": group})
+        shapings.sort(key=lambda one: one["above"].mean if one["above"] else math.inf)
+        note = (
+            f"{SHAPING_NOTE} Agents under every shaping: {', '.join(agents) or 'none'}. Collapsed "
+            f"runs: {RULE}"
+        )
+        file_name = "shapings-summary" + (f"-{dataset}" if len(datasets) > 1 else "")
+        title = f"What each shaping gives, {dataset}"
+        tables.append(Table(file_name, title, *read_columns(SHAPING_COLUMNS, shapings), note))
     return tables

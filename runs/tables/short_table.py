@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import compress
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
@@ -14,6 +15,7 @@ from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
     Table,
+    above_random,
     by_dataset,
     cell_texts,
     html_table,
@@ -26,8 +28,6 @@ from ccenv.runs.tables.sweep_table import (
 MOST_ROWS = 10
 SHORTEST_NAME = 12
 """Characters that a row's name keeps however narrow the terminal is."""
-WORDS = "reward"
-"""A column of words that is not the first."""
 NOTES = {
     "minus the first": SHORT_NOTE,
     "random: less": "random: rows with less error than random masks of the same cost, with as "
@@ -41,8 +41,8 @@ NOTES = {
     "(ceiling)": "(ceiling): knows the label.",
 }
 """What stands in a table -> what is said of it below."""
-Cells = Mapping[str, Sequence[str]]
-"""Heading -> texts of its column."""
+Cells = tuple[Mapping[str, str], Sequence[Sequence[str]]]
+"""Heading -> "left" or "right", as in `Table`, and the texts of each line."""
 WIDEST = 100
 """Characters of a line of prose."""
 
@@ -72,16 +72,12 @@ def answer(
 def html_answer(rows: Sequence[Row], verdict: Sequence[str], rewards: Sequence[Table] = ()) -> str:
     """The same for a notebook's cell, the verdict first; arguments as those of `answer`."""
     note = short_table(rows, WIDEST, rewards).rpartition("\n\n")[2]
-    return "".join(map(as_html, [*verdict, *short_parts(rows, rewards), note]))
-
-
-def as_html(part: str | Cells) -> str:
-    """A paragraph, or a table whose names and rewards are aligned to the left."""
-    if isinstance(part, str):
-        return f"<p>{html.escape(part)}</p>" if part else ""
-    first, *_ = part
-    sides = {name: "left" if name in (first, WORDS) else "right" for name in part}
-    return html_table(sides, list(zip(*part.values(), strict=True)))
+    parts: list[str | Cells] = [*verdict, *short_parts(rows, rewards), note]
+    return "".join(
+        f"<p>{html.escape(part)}</p>" if isinstance(part, str) else html_table(*part)
+        for part in parts
+        if part
+    )
 
 
 def short_table(rows: Sequence[Row], width: int = 80, rewards: Sequence[Table] = ()) -> str:
@@ -93,7 +89,7 @@ def short_table(rows: Sequence[Row], width: int = 80, rewards: Sequence[Table] =
         rewards: tables above them.
     """
     parts = short_parts(rows, rewards)
-    tables = "\n".join(one if isinstance(one, str) else aligned(one, width) for one in parts)
+    tables = "\n".join(one if isinstance(one, str) else aligned(*one, width) for one in parts)
     note = " ".join(text for sign, text in NOTES.items() if sign in tables)
     return "\n".join([tables, "", textwrap.fill(note, min(width, WIDEST))])
 
@@ -102,9 +98,7 @@ def short_parts(rows: Sequence[Row], rewards: Sequence[Table] = ()) -> list[str 
     """Tables of rewards, a table of rows for each data set, and lines between them."""
     parts: list[str | Cells] = []
     for table in (one for one in rewards if one.lines):
-        columns = zip(table.columns, zip(*table.texts, strict=True), strict=True)
-        cells = {name: [text.replace("\n", "; ") for text in texts] for name, texts in columns}
-        parts += [{name: texts for name, texts in cells.items() if any(texts)}, ""]
+        parts += [without_empty(table.columns, table.texts), ""]
     groups = by_dataset(rows)
     for dataset, group in groups.items():
         crossed = crosses_shapings(group)
@@ -150,46 +144,46 @@ def short_columns(rows: Sequence[Row]) -> Cells:
         "method": ("left", shown_name),
         "bits" if has_bits else "error %": ("right", score),
         "MACs": ("right ,.0f", lambda row: mean_in(row, "macs")),
-        "vs random": ("right", above_random),
+        "vs random": ("right", lambda row: above_random(row, ".1%")),
         "cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
         "seeds": ("right", lambda row: str(len(row["seeds"]))),
     }
-    texts = zip(*cell_texts(*read_columns(columns, rows)), strict=True)
-    return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
+    forms, lines = read_columns(columns, rows)
+    return without_empty(forms, cell_texts(forms, lines))
 
 
-def above_random(row: Row) -> str:
-    """The one number of a row: error above random masks' in points; "" without any."""
-    number = interval(row, "above_random")
-    return "" if number is None else with_interval(number, len(row["seeds"]), ".1%", (-1, 1))
+def without_empty(columns: Mapping[str, str], texts: Sequence[Sequence[str]]) -> Cells:
+    """Columns that say something, a line in place of several."""
+    shown = [any(cells) for cells in zip(*texts, strict=True)]
+    return dict(compress(columns.items(), shown)), [
+        [text.replace("\n", "; ") for text in compress(line, shown)] for line in texts
+    ]
 
 
-def aligned(columns: Cells, width: int) -> str:
+def aligned(columns: Mapping[str, str], texts: Sequence[Sequence[str]], width: int) -> str:
     """Columns side by side, as many as fit: the last ones go first, then the middle of long names.
 
-    The first column and that of `WORDS` are aligned to the left.
+    The names are those of the first column.
     """
-    sizes = {name: max(map(len, (name, *cells))) for name, cells in columns.items()}
-    names, *_ = sizes
-    while len(sizes) > 3 and sum(sizes.values()) + 2 * (len(sizes) - 1) > width:
-        sizes.popitem()
-    room = width + sizes[names] - sum(sizes.values()) - 2 * (len(sizes) - 1)
-    limit = max(SHORTEST_NAME, room)
-    sizes[names] = min(sizes[names], limit)
-    rules = ["-" * size for size in sizes.values()]
-    lines = [list(sizes), rules, *zip(*(columns[name] for name in sizes), strict=True)]
-    texts = []
-    for name, *cells in lines:
-        # Rows of one sweep often differ in their last words alone.
-        end = limit // 2
+    lines = [list(columns), *texts]
+    sizes = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    while len(sizes) > 3 and sum(sizes) + 2 * (len(sizes) - 1) > width:
+        sizes.pop()
+    room = width - sum(sizes[1:]) - 2 * (len(sizes) - 1)
+    sizes[0] = limit = min(sizes[0], max(SHORTEST_NAME, room))
+    # Rows of one sweep often differ in their last words alone.
+    end = limit // 2
+    shown = []
+    for name, *cells in [lines[0], ["-" * size for size in sizes], *texts]:
         short = name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
-        (_, own), *rest = sizes.items()
-        others = [
-            cell.ljust(size) if heading == WORDS else cell.rjust(size)
-            for cell, (heading, size) in zip(cells, rest, strict=True)
-        ]
-        texts.append("  ".join([short.ljust(own), *others]).rstrip())
-    return "\n".join(texts)
+        found = zip((short, *cells), sizes, columns.values(), strict=False)
+        shown.append(
+            "  ".join(
+                text.ljust(size) if form.startswith("left") else text.rjust(size)
+                for text, size, form in found
+            ).rstrip()
+        )
+    return "\n".join(shown)
 
 
 def print_text(text: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.files import write_whole
-from ccenv.runs.stats.intervals import Interval
+from ccenv.runs.stats.intervals import Interval, with_interval
 from ccenv.runs.stats.measures import BITS_NOTE, MASKS, RANDOM_MASKS
 
 Row = Mapping[str, Any]
@@ -46,6 +46,12 @@ def shown_name(row: Row) -> str:
 def interval(row: Row, name: str) -> Any:
     """A number over seeds of a row as an `Interval`; None where the row has none."""
     return Interval(**row[name]) if row.get(name) else None
+
+
+def above_random(row: Row, spec: str) -> str:
+    """Error above random masks' in points with its interval; "" without any."""
+    number = interval(row, "above_random")
+    return "" if number is None else with_interval(number, len(row["seeds"]), spec, (-1, 1))
 
 
 def masks_of(row: Row) -> str:

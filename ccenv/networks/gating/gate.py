@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
-from ccenv.base.values import shown
+from ccenv.base.values import check_flag, shown
 from ccenv.networks.core.check import check_norms
 from ccenv.networks.core.count_macs import count, warn_of_products
 from ccenv.networks.core.exit_state import Exit
@@ -74,6 +74,7 @@ def gate(
         >>> [(gate.name, gate.num_blocks, gate.skipped) for gate in network.gates]
         [('0', 4, 'zero')]
     """
+    check_flag(positions, "positions")
     check_norms(model)
     read = read_units(model, units)
     with evaluating(model), torch.no_grad():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.values import shown
+from ccenv.base.values import check_flag
 from ccenv.networks.core.check import check_norms
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.gating.gate import check_example, evaluating
@@ -61,8 +61,7 @@ def gateable(model: nn.Module, example: Tensor, *, every: bool = False) -> dict[
         >>> ccenv.gateable(model, torch.zeros(1, 16))["0"]
         ['unit', 'zero', 'channels:8', 'exit']
     """
-    if not isinstance(every, bool):
-        raise TypeError(f"expected every as True or False, got {shown(every)}")
+    check_flag(every, "every")
     check_norms(model)
     with evaluating(model), torch.inference_mode(False), torch.no_grad():
         check_example(model, example)

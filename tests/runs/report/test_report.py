@@ -24,6 +24,7 @@ from ccenv.runs.report.figures import (
     named_groups,
     view_figures,
 )
+from ccenv.runs.report.names import distances, write_names
 from ccenv.runs.report.publish import make_report, publish
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.report.views import make_views
@@ -258,22 +259,36 @@ CROWDED = {
 """Errors in % over MACs of nine methods, of which six stand close together."""
 
 
-@pytest.mark.parametrize("width", [drawing.WIDTH, drawing.WIDE])
-def test_the_nearest_mark_of_a_name_and_the_nearest_name_of_its_mark_are_its_own(width):
+def names_written(width, pale=()):
+    """Boxes of the names that stand in a crowded figure, with its axes."""
     figure = drawing.new_figure(0.6 * width, is_arranged=False, width=width)
     axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
     axes.set(xscale="log", yscale="log", xlim=(1000, 50_000), ylim=(1, 100))
     places = {name: [place] for name, place in CROWDED.items()}
-    without = drawing.write_names(axes, places, dict.fromkeys(places, drawing.INK))
+    without = write_names(axes, places, dict.fromkeys(places, drawing.INK), pale=pale)
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = {t.get_text(): t.get_window_extent(renderer).extents for t in axes.texts}
-    assert len(boxes) >= 4
+    assert len(boxes) >= 3
     assert boxes.keys() == places.keys() - set(without)
-    marks = axes.transData.transform(list(CROWDED.values()))
-    away = drawing.distances(np.array(list(boxes.values())), marks)
+    return boxes, axes.transData
+
+
+@pytest.mark.parametrize("width", [drawing.WIDTH, drawing.WIDE])
+def test_the_nearest_mark_of_a_name_and_the_nearest_name_of_its_mark_are_its_own(width):
+    boxes, place = names_written(width)
+    away = distances(np.array(list(boxes.values())), place.transform(list(CROWDED.values())))
     named = [list(CROWDED).index(name) for name in boxes]
     assert away.argmin(1).tolist() == named
     assert away[:, named].argmin(0).tolist() == list(range(len(named)))
+
+
+@pytest.mark.parametrize("width", [drawing.WIDTH, drawing.WIDE])
+def test_no_name_covers_a_pale_mark(width):
+    boxes, place = names_written(width)
+    middles = np.array([box.reshape(2, 2).mean(axis=0) for box in boxes.values()])
+    pale = [tuple(point) for point in place.inverted().transform(middles)]
+    moved, _ = names_written(width, pale)
+    assert (distances(np.array(list(moved.values())), middles) > 1.5).all()
 
 
 def test_a_bar_ends_where_the_tables_interval_does():

@@ -1,12 +1,13 @@
 """Laws of the suite's report: made scores, whose skills, findings and notes are known."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 import ccenv
-from ccenv.runs.lab.suite_agents import write_record
+from ccenv.runs.lab.suite_agents import skills_table, write_record
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
 from ccenv.runs.suite.pictures import radar_agents, styles_of
@@ -232,3 +233,12 @@ def test_an_agent_at_its_defaults_solves_the_first_level_of_the_first_skill(name
 def test_recorded_scales_are_those_of_the_tasks():
     for name, ends in score_file.recorded_ends().items():
         assert ends == pytest.approx((TASKS[name].reference, TASKS[name].optimum), abs=1e-4)
+
+
+def test_the_table_of_the_best_agents_is_as_narrow_as_its_page():
+    lines = [line.split("|")[1:-1] for line in skills_table("quick").splitlines()[2:]]
+    widest = 0
+    for column in zip(*lines, strict=True):
+        parts = [part.strip() for cell in column for part in re.split("<br>|, ", cell)]
+        widest += max(map(len, parts))
+    assert widest <= 110

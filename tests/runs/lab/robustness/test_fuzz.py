@@ -13,6 +13,8 @@ from ccenv.runs.lab.robustness.fuzz import ODD_FILES, apart, fuzz
 COMMAND_LINES = [
     ["train", "--config", "deep.json"],
     ["train", "--config", "not-utf.toml"],
+    ["data", "math:pi"],
+    ["data", "os:getcwd"],
     ["compare", "ccenv.runs.lab.robustness.tiny:SETTINGS"],
     ["table", "show", "odd.json"],
     ["eval", "\x00"],
@@ -40,6 +42,7 @@ WRONG = {
     "GatedMLP": {"in_features": [(4, 4)], "activation": [nn.Linear(4, 4)]},
     "GatedMLP.forward": {"inputs": [None, ROW[0]], "masks": [None, [0.5]]},
     "GatedSequential": {"parts": [0], "head": [nn.Linear(4, 4)], "example": [None]},
+    "gate": {"positions": [np.zeros((2, 2))]},
     "gateable": {"every": [np.ones((4, 4), dtype=object), "x"]},
     "Gate": {"num_blocks": [None, "x"], "look_size": [None]},
     "vector env": {"options": [1]},
