@@ -14,13 +14,13 @@ from ccenv.base.machine import cpu_model
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
-from ccenv.mask_table import MaskTable, build, drawn_menu, menus_of
+from ccenv.mask_table import BuildPlan, MaskTable, build, drawn_menu, menus_of
 from ccenv.mask_table.checks import MOST_BYTES, check_size, num_rows
 from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import checked, fits_json
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import most_threads, versions
-from ccenv.runs.tables.mask_table import plan_text
+from ccenv.runs.tables.mask_table import size_text
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 from ccenv.simulator.simulator import Simulator
 
@@ -117,6 +117,13 @@ def build_table(
         "made_with": versions() | {"cpu": cpu_model()},
     }
     with tqdm(unit="input", disable=None if progress else True) as bar:
+
+        def tell(plan: BuildPlan) -> None:
+            if progress:
+                size = size_text(plan.num_masks, plan.num_images)
+                whole = f"{size}: {plan.num_bytes / 1e6:,.1f} MB"
+                bar.write(f"{whole}; {plan.num_left:,} inputs are left", file=sys.stderr)
+
         bar.total = len(simulator.data) if limit is None else limit
         return build(
             simulator.network,
@@ -128,7 +135,7 @@ def build_table(
             batch_size=batch_size,
             processes=processes,
             most_bytes=most_bytes,
-            tell=lambda plan: bar.write(plan_text(plan), file=sys.stderr) if progress else None,
+            tell=tell,
             progress=lambda done: bar.update(done - bar.n),
         )
 

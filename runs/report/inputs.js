@@ -61,33 +61,24 @@ const ccenvMLP = (() => {
 // A slider of prices, and the errors and costs that a policy has at them.
 const ccenvPrice = (() => {
   const WIDTH = 260, HEIGHT = 110, EDGE = 12;
-  const draw = (name, attributes, ...children) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  };
   const digits = value => Number(value.toPrecision(3)).toLocaleString("en", {maximumFractionDigits: 6});
 
-  // Errors over costs at the judged prices; the nearest one is marked.
+  // Errors over costs at the judged prices; the nearest one is marked. It is made of numbers alone.
   const front = (verdicts, marked) => {
     const most = key => Math.max(...verdicts.map(one => one[key])) || 1;
     const x = one => EDGE + one.cost / most("cost") * (WIDTH - 2 * EDGE);
     const y = one => HEIGHT - EDGE - one.error / most("error") * (HEIGHT - 2 * EDGE);
-    const line = verdicts.map(one => `${x(one)},${y(one)}`).join(" ");
-    const dots = verdicts.map((one, i) => draw("circle", {cx: x(one), cy: y(one),
-      r: i === marked ? 6 : 3, class: i === marked ? "marked" : ""},
-    draw("title", {}, `error ${digits(100 * one.error)} %, cost ${digits(one.cost)}`)));
-    return draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "front", role: "img",
-      "aria-label": "test error over compute cost, both from 0"},
-    draw("path", {d: `M${EDGE} ${EDGE}V${HEIGHT - EDGE}H${WIDTH - EDGE}`, class: "axis"}),
-    draw("polyline", {points: line}), ...dots);
+    const dots = verdicts.map((one, i) => `<circle cx="${x(one)}" cy="${y(one)}"
+      r="${i === marked ? 6 : 3}" class="${i === marked ? "marked" : ""}"><title>error
+      ${digits(100 * one.error)} %, cost ${digits(one.cost)}</title></circle>`);
+    return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" class="front" role="img"
+      aria-label="test error over compute cost, both from 0">
+      <path d="M${EDGE} ${EDGE}V${HEIGHT - EDGE}H${WIDTH - EDGE}" class="axis"/>
+      <polyline points="${verdicts.map(one => `${x(one)},${y(one)}`).join(" ")}"/>
+      ${dots.join("")}</svg>`;
   };
 
-  // A price as it is now: its place among the judged ones.
-  const load = price => ({...price, position: (price.values.length - 1) / 2});
-
-  const control = (make, agent, moved) => {
+  return (make, agent, moved) => {
     const price = agent.price;
     const slider = make("input", {type: "range", min: 0, max: price.values.length - 1, step: 1,
       name: price.name, value: price.position, ariaLabel: `${price.name} of ${agent.name}`});
@@ -100,7 +91,7 @@ const ccenvPrice = (() => {
         ` · ${price.num_inputs.toLocaleString("en")} test inputs: ` +
         `error ${digits(100 * error)} %, cost ${digits(cost)}`);
       slider.setAttribute("aria-valuetext", now);
-      picture.replaceChildren(front(price.verdicts, price.position));
+      picture.innerHTML = front(price.verdicts, price.position);
     };
     slider.addEventListener("input", () => {
       price.position = Number(slider.value);
@@ -113,7 +104,6 @@ const ccenvPrice = (() => {
       make("p", {className: "note"}, "Error upwards, cost to the right, both from 0.",
         fixed.length ? ` Fixed: ${fixed.join(", ")}.` : ""));
   };
-  return {control, load};
 })();
 
 // Shows single inputs on their way through one network or two; blocks can be switched by hand.
@@ -283,10 +273,7 @@ const ccenvPrice = (() => {
 
   const start = place => {
     const view = JSON.parse(place.querySelector("script").textContent);
-    for (const agent of view.agents) {
-      agent.loaded = agent.network && ccenvMLP.load(agent.network);
-      agent.price = agent.price && ccenvPrice.load(agent.price);
-    }
+    for (const agent of view.agents) agent.loaded = agent.network && ccenvMLP.load(agent.network);
     const orders = make("select", {name: "order", ariaLabel: "order of inputs"},
       ...Object.keys(view.orders).map(name => make("option", {value: name}, name)));
     const strip = make("div", {className: "strip", role: "group", ariaLabel: "inputs"});
@@ -296,46 +283,47 @@ const ccenvPrice = (() => {
     let at = 0;
     let masks = [];
 
+    const inputAt = place => view.inputs[view.orders[orders.value][place]];
     const draw = () => {
-      const input = view.inputs[view.orders[orders.value][at]];
+      const input = inputAt(at);
       const seen = input.picture
         ? make("img", {src: input.picture, className: "input", alt: titleOf(view, input)})
         : make("pre", {className: "input"}, input.text ?? input.places.join(""));
       const focus = document.activeElement?.getAttribute("aria-label");
+      const switched = which => changed => {
+        masks[which] = changed;
+        draw();
+      };
       stage.replaceChildren(
         make("div", {className: "seen"}, seen, make("p", {className: "note"}, titleOf(view, input))),
-        ...view.agents.map((_, which) => view.is_sequence ? sequencePanel(view, which, input) : panel(view, which, input, masks[which], changed => {
-          masks[which] = changed;
-          draw();
-        })));
+        ...view.agents.map((_, which) => view.is_sequence ? sequencePanel(view, which, input)
+          : panel(view, which, input, masks[which], switched(which))));
       if (focus) stage.querySelector(`[aria-label="${CSS.escape(focus)}"]`)?.focus();
-      [...strip.children].forEach((b, i) => b.setAttribute("aria-pressed", String(i === at)));
+      [...strip.children].forEach((thumb, i) => {
+        const wrong = isWrong(view, inputAt(i));
+        thumb.title = thumb.ariaLabel = titleOf(view, inputAt(i)) + (wrong ? ", wrong answer" : "");
+        thumb.dataset.wrong = wrong;
+        thumb.ariaPressed = String(i === at);
+      });
     };
     const show = index => {
-      const list = view.orders[orders.value];
-      at = (index + list.length) % list.length;
-      masks = view.agents.map((agent, i) => ownOf(agent, view.inputs[list[at]], i).masks);
+      const count = strip.children.length;
+      at = (index + count) % count;
+      masks = view.agents.map((agent, which) => ownOf(agent, inputAt(at), which).masks);
       draw();
     };
     const fill = () => {
       strip.replaceChildren(...view.orders[orders.value].map((number, i) => {
-        const input = view.inputs[number];
-        const wrong = isWrong(view, input);
-        const words = titleOf(view, input) + (wrong ? ", wrong answer" : "");
-        const own = {type: "button", className: "thumb", dataset: {wrong}, title: words,
-          onclick: () => show(i)};
-        return input.picture ? make("button", own, make("img", {src: input.picture, alt: words}))
-          : make("button", {...own, ariaLabel: words}, `…${(input.text ?? input.places.map(visible).join("")).slice(-6)}`);
+        const {picture, text, places} = view.inputs[number];
+        return make("button", {type: "button", className: "thumb", onclick: () => show(i)},
+          picture ? make("img", {src: picture, alt: ""})
+            : `…${(text ?? places.map(visible).join("")).slice(-6)}`);
       }));
       show(0);
     };
-    const price = (agent, which) => ccenvPrice.control(make, agent, () => {
-      const list = view.orders[orders.value];
-      masks[which] = ownOf(agent, view.inputs[list[at]], which).masks;
+    const price = (agent, which) => ccenvPrice(make, agent, () => {
+      masks[which] = ownOf(agent, inputAt(at), which).masks;
       draw();
-      [...strip.children].forEach((b, i) => {
-        b.dataset.wrong = isWrong(view, view.inputs[list[i]]);
-      });
     });
     const prices = view.agents.flatMap((agent, i) => agent.price ? [price(agent, i)] : []);
     orders.addEventListener("change", fill);

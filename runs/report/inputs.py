@@ -55,7 +55,7 @@ def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[Walked]]:
         cost = walked.macs.sum(dim=1).double().mean() / run.network.dense_macs
         verdicts.append({"error": wrong.double().mean().item(), "cost": cost.item()})
     price = {"name": name, "values": values, "fixed": fixed, "num_inputs": len(walks[0].labels)}
-    return price | {"verdicts": verdicts}, walks
+    return price | {"verdicts": verdicts, "position": len(values) // 2}, walks
 
 
 def layer_view(found: Affine) -> View:

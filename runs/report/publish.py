@@ -62,7 +62,7 @@ def publish(
     for view in report.views:
         figure = report.narrow[view.when]
         # Of a dozen settings only those that documents show take the time of a PNG.
-        (figure.write if view.cost.key == "macs" else figure.write_svg)(folder)
+        figure.write(folder, with_png=view.cost.key == "macs")
     write_whole(folder / PAGE, comparison_page(comparison, report))
 
 
@@ -88,21 +88,17 @@ def make_report(
     """Makes everything that a report shows; pictures are drawn when they are asked for."""
     views, looks = make_views(comparison, results_dir), make_looks(comparison.results)
     tables = all_tables(comparison, views)
-    made = {one.title: one.make(comparison, results_dir) for one in (AGAINST_DENSE, *sections)}
-    blocks = block_figures(comparison, looks)
-    made |= {
-        "Reward shapings": Part(tables["shapings"]),
-        "Learning curves": Part(figures=curve_figures(comparison, looks)),
-        "Compute cost, density and blocks": Part(tables["density"], blocks),
-        "Each seed": Part(tables["seeds"]),
-        "Speed": Part(tables["speed"]),
-        "Settings": Part(tables["settings"]),
-        "Machines and versions": Part(tables["origin"]),
+    results = tables.pop("Results")
+    figures = {
+        "Learning curves": curve_figures(comparison, looks),
+        "Compute cost, density and blocks": block_figures(comparison, looks),
     }
+    made = {one.title: one.make(comparison, results_dir) for one in (AGAINST_DENSE, *sections)}
+    made |= {title: Part(own, figures.get(title, ())) for title, own in tables.items()}
     narrow, wide = (view_figures(comparison, views, looks, *width) for width in ((), (WIDE,)))
     parts = {title: without_repeats(part) for title, part in made.items()}
     shown = {title: part for title, part in parts.items() if part.tables or part.figures}
-    return Report(views, narrow, wide, tables["overview"], shown)
+    return Report(views, narrow, wide, results, shown)
 
 
 def without_repeats(part: Part) -> Part:

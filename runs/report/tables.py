@@ -263,9 +263,10 @@ def limit_table(results: Mapping[str, Sequence[Result]]) -> Table:
         kept = []
         for one in found:
             last, settings = one.get("last_tenth", {}), one["settings"]
+            if (price := last.get("price")) is None:
+                continue
             own = settings["environment"]["reward_kwargs"] | settings["agent_settings"]
-            price, limit = last.get("price"), own.get("cost_limit")
-            if price is not None and limit is not None:
+            if (limit := own.get("cost_limit")) is not None:
                 miss = last["compute_cost"] / limit - 1
                 is_met = abs(miss) <= WITHIN or (miss < 0 and price == 0)
                 kept.append((limit, last["compute_cost"], 100 * miss, is_met, price))
@@ -287,15 +288,15 @@ def limit_table(results: Mapping[str, Sequence[Result]]) -> Table:
 
 
 def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[str, list[Table]]:
-    """Every table of the report that has something to say, by section; `views` for the overview."""
+    """Every table of the report, by the heading that it stands below; `views` for the overview."""
     rows = comparison.rows
-    tables = {
-        "overview": overview(comparison, views),
-        "shapings": comparison.shaping_tables,
-        "density": [density_table(rows), limit_table(comparison.results)],
-        "seeds": [seeds_table(comparison)],
-        "speed": [speed_table(comparison.results)],
-        "settings": settings_tables(comparison.finished),
-        "origin": [origin_table(comparison.finished)],
+    return {
+        "Results": overview(comparison, views),
+        "Reward shapings": comparison.shaping_tables,
+        "Learning curves": [],
+        "Compute cost, density and blocks": [density_table(rows), limit_table(comparison.results)],
+        "Each seed": [seeds_table(comparison)],
+        "Speed": [speed_table(comparison.results)],
+        "Settings": settings_tables(comparison.finished),
+        "Machines and versions": [origin_table(comparison.finished)],
     }
-    return {name: [one for one in some if one.lines] for name, some in tables.items()}

@@ -115,18 +115,15 @@ class Panel:
     """what else is done to the axes, such as their ticks."""
 
 
-def plotted(panels: Sequence[Panel], height: float, **grid: Any) -> Any:
-    """A figure of panels, with one legend below all.
+def plotted(panels: Sequence[Panel], height: float) -> Any:
+    """A figure of panels under each other, of one x axis and with one legend below all.
 
-    Args:
-        panels: under each other, unless `grid` says otherwise.
-        height: in inches, with the legend; see `legend_height`.
-        grid: as matplotlib's `subplots` takes it.
+    The height is in inches, with the legend; see `legend_height`.
     """
     figure = new_figure(height)
-    shape = grid or {"nrows": len(panels), "sharex": True}
     handles: dict[str, Any] = {}
-    for axes, panel in zip(figure.subplots(squeeze=False, **shape).flat, panels, strict=True):
+    grid = figure.subplots(len(panels), sharex=True, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=True):
         handles |= {one.name: one.draw(axes) for one in panel.series}
         axes.set(**panel.settings)
         if panel.finish is not None:
@@ -164,7 +161,7 @@ class Drawn:
             svg = saved(self._arranged, "svg", transparent=True, metadata={"Date": None})
         # Hundreds of figures would fill the memory; a PNG is usually there by now.
         self.__dict__.pop("_arranged")
-        return titled(themed(svg.decode()), self.titles)
+        return themed(svg.decode(), self.titles)
 
     @functools.cached_property
     def _arranged(self) -> Any:
@@ -177,13 +174,10 @@ class Drawn:
                 figure.set_layout_engine("none")
         return figure
 
-    def write(self, folder: Path) -> None:
-        """Writes both files."""
-        write_whole(folder / f"{self.name}.png", self.png)
-        self.write_svg(folder)
-
-    def write_svg(self, folder: Path) -> None:
-        """Writes the SVG alone."""
+    def write(self, folder: Path, *, with_png: bool = True) -> None:
+        """Writes both files, or the SVG alone."""
+        if with_png:
+            write_whole(folder / f"{self.name}.png", self.png)
         write_whole(folder / f"{self.name}.svg", self.svg)
 
 
@@ -332,20 +326,17 @@ def pixels(png: bytes) -> Any:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def titled(svg: str, titles: Mapping[str, str]) -> str:
-    """Gives parts of an SVG their words: they can be pointed at, focused and read aloud.
+def themed(svg: str, titles: Mapping[str, str]) -> str:
+    """Makes an SVG's ink a variable of its own style sheet, and gives its parts their words.
 
-    The Tab key stops at the first one alone; a page's script moves on with the arrow keys.
+    They can be pointed at, focused and read aloud. The Tab key stops at the first one alone; a
+    page's script moves on with the arrow keys. What names no picture is dropped.
     """
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace(INK, "var(--ink)")
+    svg = svg.replace('<style type="text/css">', f'<style type="text/css">{THEME}', 1)
     for index, (gid, text) in enumerate(titles.items()):
         words, stop = escape(text), -1 if index else 0
         part = f'<g id="{gid}" class="mark" role="img" tabindex="{stop}" aria-label="{words}">'
         svg = svg.replace(f'<g id="{gid}">', f"{part}<title>{words}</title>", 1)
     return svg
-
-
-def themed(svg: str) -> str:
-    """Makes an SVG's ink a variable that its own style sheet sets; drops what names no picture."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace(INK, "var(--ink)")
-    return svg.replace('<style type="text/css">', f'<style type="text/css">{THEME}', 1)

@@ -3,15 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ccenv.mask_table import MaskTable, Outcomes, front
+from ccenv.mask_table import MaskTable, front
 from ccenv.mask_table.table import opened_table, table_path
 from ccenv.runs.store.provenance import machine, versions
 from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read_columns
-
-if TYPE_CHECKING:
-    from ccenv.mask_table import BuildPlan
 
 
 def show_table(
@@ -40,13 +37,15 @@ def show_table(
     judge = outcomes.of_images(judged)
     if not len(judge.scores):
         raise ValueError(f"expected a table of at least 2 inputs to choose and judge, in {path}")
+    dense = judge.scores[:, judge.costs == 1]
     return {
         "header": dataclasses.asdict(table.header),
         "num_masks": table.header.num_masks,
         "num_bytes": table_path(path).stat().st_size,
         "choose": len(chosen_by.scores),
         "judge": len(judge.scores),
-        "dense_error": dense_error(judge),
+        # None where a menu has no mask that keeps everything.
+        "dense_error": float(1 - dense[:, -1].mean()) if dense.shape[1] else None,
         "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
     }
 
@@ -63,12 +62,6 @@ def as_result(found: Mapping[str, Any], name: str) -> dict[str, Any]:
         "machine": machine(),
         "rows": found["rows"],
     }
-
-
-def dense_error(judge: Outcomes) -> float | None:
-    """Share of wrong answers with everything kept; None where a menu has no such mask."""
-    is_dense = judge.costs == 1
-    return float(1 - judge.scores[:, is_dense][:, -1].mean()) if is_dense.any() else None
 
 
 def check_comparable(table: MaskTable, other: MaskTable) -> None:
@@ -125,11 +118,3 @@ def all_masks_table(rows: Sequence[Row]) -> str:
 def size_text(num_masks: int, num_images: int) -> str:
     """How large a table is."""
     return f"{num_masks:,} masks of {num_images:,} inputs"
-
-
-def plan_text(plan: "BuildPlan") -> str:
-    """What is going to be built."""
-    return (
-        f"{size_text(plan.num_masks, plan.num_images)}: {plan.num_bytes / 1e6:,.1f} MB; "
-        f"{plan.num_left:,} inputs are left"
-    )
