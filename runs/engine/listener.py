@@ -78,6 +78,7 @@ class Listener:
         self.every = int(plan.program.eval_every or 1)
         self.validated_at = 0
         self.last: Evaluation | None = None
+        self.images_seen, self.seconds_learned = 0, 0.0
         self.seconds = 0.0
         self.timed: list[tuple[int, float]] = []
         self.begun, self.seconds_before = time.perf_counter(), 0.0
@@ -168,8 +169,12 @@ class Listener:
         self.keeper.keep(images_seen, curves)
         self.seconds += time.perf_counter() - started
 
-    def finish(self, images_seen: int) -> Evaluation:
-        """Evaluates the agent at the end; one without updates gets one `episode/*` point."""
+    def finish(self, images_seen: int) -> list[Evaluation]:
+        """Verdicts on the test and the validation split at the end, written as the last curves.
+
+        An agent without updates gets one `episode/*` point.
+        """
+        self.images_seen, self.seconds_learned = images_seen, self.learning_seconds
         if images_seen == 0:
             simulator = self.agent.simulator
             rollout = collect_rollout(simulator, self.agent, self.agent.generator)
@@ -179,7 +184,10 @@ class Listener:
         if self.best is not None:
             self.best.put_back()
             self.last = None
-        return self.last or self.validation()
+        last = self.last or self.validation()
+        test = evaluate(self.env, self.agent, seed=self.plan.program.seed)
+        self.tracker.finish(images_seen, test, self.curve)
+        return [test, last]
 
 
 def of_optimizers(agent: Agent) -> dict[str, float]:

@@ -164,41 +164,24 @@ def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
     return Started(env, agent, first, keeper, None)
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What learning leaves behind, apart from the agent."""
-
-    listener: Listener
-    """with the curves."""
-    images_seen: int
-    """a whole number of batches."""
-    seconds: float
-    """of learning alone."""
-    last: Evaluation
-    """verdict on validation images at the end."""
-    test: Evaluation
-    """verdict on test images."""
-
-
 def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     """Builds, learns, evaluates and writes."""
     begun = time.perf_counter()
     started = start_or_resume(plan, target, options)
     env, agent = started.env, started.agent
-    learned = learn(plan, target, started)
+    listener, own = learn(plan, target, started)
     check_learned_finite(plan, agent)
-    evaluations = all_verdicts(env, agent, plan.program.seed, (learned.test, learned.last))
-    listener = learned.listener
+    evaluations = all_verdicts(env, agent, plan.program.seed, own)
     result = {
         **description_of(plan, env, agent),
-        "images_seen": learned.images_seen,
+        "images_seen": listener.images_seen,
         **({} if listener.best is None else {"kept_at": listener.best.at}),
-        "seconds": learned.seconds,
+        "seconds": listener.seconds_learned,
         "evaluations": [e.numbers() for e in evaluations],
         "curve": listener.curve,
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
-        "block_use": block_use_of(learned.test),
+        "block_use": block_use_of(own[0]),
         "latency": latencies(env, agent) if is_timed(plan, env.simulator.network) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
@@ -250,8 +233,8 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     return wanted and is_input and OBLIVIOUS not in plan.environment
 
 
-def learn(plan: Plan, target: Path, started: Started) -> Learned:
-    """Learns to the last image, and evaluates what was learned on validation and test images."""
+def learn(plan: Plan, target: Path, started: Started) -> tuple[Listener, list[Evaluation]]:
+    """Learns to the last image, and evaluates what was learned on test and validation images."""
     env, agent, curves = started.env, started.agent, started.curves
     with (
         told_as(StoppedError, plan, agent=agent),
@@ -270,12 +253,7 @@ def learn(plan: Plan, target: Path, started: Started) -> Learned:
             listener.start(started.first)
         else:
             listener.resume(curves)
-        images_seen = agent.learn(plan.program.images, listener)
-        seconds = listener.learning_seconds
-        last = listener.finish(images_seen)
-        test = evaluate(env, agent, seed=plan.program.seed)
-        tracker.finish(images_seen, test, listener.curve)
-    return Learned(listener, images_seen, seconds, last, test)
+        return listener, listener.finish(agent.learn(plan.program.images, listener))
 
 
 def export(plan: Plan, agent: Agent, target: Path) -> None:

@@ -30,9 +30,6 @@ from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, notes, table
 
-SWITCHES = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
-"""Switch -> what it is called."""
-
 
 def publish(
     comparison: Comparison,
@@ -113,11 +110,11 @@ def without_repeats(part: Part) -> Part:
 
 def comparison_page(comparison: Comparison, report: Report) -> str:
     """The page of a comparison."""
-    choices: dict[str, dict[str, str]] = {switch: {} for switch in SWITCHES}
+    switches: dict[str, dict[str, str]] = {}
     for view in report.views:
         words = view.dataset, view.measure.title, view.cost.short, MASKS[view.draw]
-        for switch, word in zip(SWITCHES, words, strict=True):
-            choices[switch][view.settings[switch]] = word
+        for (switch, setting), word in zip(view.settings.items(), words, strict=True):
+            switches.setdefault(switch, {})[setting] = word
     first = sorted(report.views, key=lambda view: view.measure is not BITS)
     return filled_page(
         "comparison.html.jinja",
@@ -128,8 +125,7 @@ def comparison_page(comparison: Comparison, report: Report) -> str:
         missing=names_of(comparison.missing),
         origins=origins(comparison),
         report=report,
-        switches=SWITCHES,
-        choices=choices,
+        switches=switches,
         # Error over MACs, bits of texts, with the masks of the report's rows.
         first=next((view.when for view in first if view.draw == comparison.draw), ""),
     )

@@ -1,10 +1,10 @@
 """Makes tables of a report: overview, shapings, density, seeds, speed, settings."""
 
+import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.engine.collect_runs import settings_of
@@ -12,16 +12,8 @@ from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, kind_of_method
 from ccenv.runs.report.views import PlotView
 from ccenv.runs.stats.intervals import Interval, with_interval
-from ccenv.runs.stats.measures import (
-    MASKS,
-    MODES,
-    Result,
-    evaluation,
-)
-from ccenv.runs.stats.rows import (
-    RULE,
-    make_rows,
-)
+from ccenv.runs.stats.measures import MASKS, MODES, Result, evaluation
+from ccenv.runs.stats.rows import RULE, make_rows
 from ccenv.runs.stats.verdict import AGAINST_RANDOM
 from ccenv.runs.tables.shapings import from_least_to_most
 from ccenv.runs.tables.sweep_table import (
@@ -122,129 +114,112 @@ def overview(comparison: Comparison, views: Sequence[PlotView]) -> list[Table]:
     rows = {draw: rows_under(comparison, draw) for draw in dict.fromkeys(v.draw for v in views)}
     tables = []
     for index, name in enumerate(datasets):
-        of_dataset = [view for view in views if view.dataset == name]
-        labels = [point.label for point in of_dataset[0].points]
-        columns, when = overview_columns(comparison, of_dataset, labels, rows)
-        columns = {
-            heading: (form, of)
-            for heading, (form, of) in columns.items()
-            if any(of(label) is not None for label in labels)
-        }
-        file_name = "overview" if len(datasets) == 1 else f"overview-{name}"
-        when |= {"": f"data-{index}"} if len(datasets) > 1 else {}
-        columns_and_lines = read_columns(columns, labels)
-        tables.append(
-            Table(file_name, f"Results on {name}", *columns_and_lines, OVERVIEW_NOTE, when=when)
-        )
+        made = overview_table([view for view in views if view.dataset == name], rows, comparison)
+        if len(datasets) > 1:
+            when = {**made.when, "": f"data-{index}"}
+            made = dataclasses.replace(made, name=f"overview-{name}", when=when)
+        tables.append(made)
     return tables
 
 
-def overview_columns(
-    comparison: Comparison,
-    views: Sequence[PlotView],
-    labels: Sequence[str],
-    rows: Mapping[str, Mapping[str, Row]],
-) -> tuple[dict[str, tuple[str, Callable[[str], Any]]], dict[str, str]]:
-    """Columns of one data set, which read labels, and when each is shown (see `Table.when`).
-
-    Several views share a column, such as that of their MACs.
+def overview_table(
+    views: Sequence[PlotView], rows: Mapping[str, Mapping[str, Row]], comparison: Comparison
+) -> Table:
+    """The table of one data set. Several views share a column, such as that of their MACs.
 
     Args:
-        comparison: with its results.
         views: of the data set.
-        labels: of its rows.
         rows: kind of masks -> label -> row.
+        comparison: with its results.
     """
     apart = {draw: APART + MASKS[draw] if len(rows) > 1 else "" for draw in rows}
-    first = rows[comparison.draw]
-    columns: dict[str, tuple[str, Callable[[str], Any]]] = {}
+    points, first = views[0].points, rows[comparison.draw]
+    columns: dict[str, tuple[str, Mapping[str, Any]]] = {}
     when: dict[str, str] = {}
-    columns["row"] = "left", lambda label: shown_name(first[label])
+    columns["row"] = "left", {point.label: shown_name(first[point.label]) for point in points}
     for view in views:
         measure = view.measure
-        numbers = {
-            point.label: with_interval(point.interval, len(point.error), measure.spec, measure.ends)
-            for point in view.points
-        }
         heading = measure.heading + apart[view.draw]
-        columns[heading] = "right", numbers.get
+        columns[heading] = (
+            "right",
+            {
+                one.label: with_interval(one.interval, len(one.error), measure.spec, measure.ends)
+                for one in view.points
+            },
+        )
         when[heading] = f"measure-{view.settings['measure']} masks-{view.draw}"
     for view in views:
-        costs: dict[str, float | str] = {p.label: view.cost.of(p) for p in view.placed}
-        if view.cost.key == "macs":
-            costs |= {point.label: "-" for point in view.points if math.isinf(point.macs)}
         # Times and memory are those of any masks.
         by_masks = view.cost.key == "macs"
+        costs: dict[str, float | str] = {p.label: view.cost.of(p) for p in view.placed}
+        costs |= {p.label: "-" for p in view.points if by_masks and math.isinf(p.macs)}
         heading = view.cost.short + (apart[view.draw] if by_masks else "")
-        columns[heading] = f"right {view.cost.spec}", costs.get
+        columns[heading] = f"right {view.cost.spec}", costs
         when[heading] = f"cost-{view.cost.key}" + (f" masks-{view.draw}" if by_masks else "")
     for view in views:
         heading = f"front{APART}{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
-        columns[heading] = "left", {point.label: "*" for point in view.front}.get
+        columns[heading] = "left", {point.label: "*" for point in view.front}
         when[heading] = view.when
-    columns["kind"] = "left", lambda label: KINDS[kind_of_method(comparison.results[label][0])][0]
-    columns["seeds"] = "right", lambda label: len(first[label]["seeds"])
+    kinds = {k: KINDS[kind_of_method(runs[0])][0] for k, runs in comparison.results.items() if runs}
+    columns["kind"] = "left", kinds
+    columns["seeds"] = "right", {label: len(row["seeds"]) for label, row in first.items()}
     for draw, by_label in rows.items():
-        if any(by_label[label]["verdict"] in AGAINST_RANDOM for label in labels):
+        if any(by_label[point.label]["verdict"] in AGAINST_RANDOM for point in points):
             heading = "above random masks %" + apart[draw]
             above = {k: above_random(r, ".2%") or r["verdict"] or None for k, r in by_label.items()}
-            columns[heading] = "right", above.get
+            columns[heading] = "right", above
             when[heading] = f"masks-{draw}"
-    return columns, when
+    labels = {point.label for point in points}
+    forms = {name: form for name, (form, cells) in columns.items() if labels & cells.keys()}
+    lines = [[columns[name][1].get(point.label) for name in forms] for point in points]
+    return Table(
+        "overview", f"Results on {views[0].dataset}", forms, lines, OVERVIEW_NOTE, when=when
+    )
 
 
 def rows_under(comparison: Comparison, draw: str) -> dict[str, Row]:
     """Label -> row under one kind of masks."""
     rows: Sequence[Row] = comparison.rows
     if draw != comparison.draw:
-        rows = [asdict(row) for row in make_rows(comparison.results, draw)]
+        rows = [dataclasses.asdict(row) for row in make_rows(comparison.results, draw)]
     return {row["label"]: row for row in rows}
 
 
 def seeds_table(comparison: Comparison) -> Table:
     """What each run reached, under both kinds of masks."""
-    columns: dict[str, tuple[str, Any]] = {"row": ("left", "label"), "seed": ("right", "seed")}
-    for draw in MODES:
-        masks = MASKS[draw]
-        columns[f"test error %, {masks}"] = "right .2f", lambda one, d=draw: 100 * one[d]["error"]
-        columns[f"nll, {masks}"] = "right .3f", lambda one, d=draw: one[d]["nll"]
-        columns[f"MACs, {masks}"] = (
-            "right ,.0f",
-            lambda one, d=draw: "-" if one[d]["macs"] is None else one[d]["macs"],
-        )
-    seeds = [
-        {"label": label, "seed": result["seed"]} | {d: evaluation(result, d) for d in MODES}
-        for label, results in comparison.results.items()
-        for result in results
-    ]
-    return Table("seeds", "Results of each seed", *read_columns(columns, seeds), "On test data.")
+    columns = {"row": "left", "seed": "right"}
+    for masks in (MASKS[draw] for draw in MODES):
+        columns |= {f"test error %, {masks}": "right .2f", f"nll, {masks}": "right .3f"}
+        columns[f"MACs, {masks}"] = "right ,.0f"
+    lines = []
+    for label, results in comparison.results.items():
+        for result in results:
+            lines.append([label, result["seed"]])
+            for one in (evaluation(result, draw) for draw in MODES):
+                macs = "-" if one["macs"] is None else one["macs"]
+                lines[-1] += [100 * one["error"], one["nll"], macs]
+    return Table("seeds", "Results of each seed", columns, lines, "On test data.")
 
 
 def density_table(rows: Sequence[Row]) -> Table:
     """Share of blocks kept in each gated layer."""
-    columns: dict[str, tuple[str, Any]] = {
-        "row": ("left", shown_name),
-        "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
-        "total cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
-    }
-    for number in range(max(len(row["density"]) for row in rows)):
-        columns[f"layer {number}"] = (
-            "right .3f",
-            lambda row, n=number: row["density"][n] if n < len(row["density"]) else None,
-        )
-    columns["habit"] = "left", "habit"
+    depth = max(len(row["density"]) for row in rows)
+    columns = {"row": "left", "compute cost": "right .3f", "total cost": "right .3f"}
+    columns |= {f"layer {number}": "right .3f" for number in range(depth)} | {"habit": "left"}
+    lines = []
+    for row in rows:
+        costs = row["compute_cost"]["mean"], mean_in(row, "total_cost")
+        densities = [*row["density"], *[None] * (depth - len(row["density"]))]
+        lines.append([shown_name(row), *costs, *densities, row["habit"]])
     note = (
         "Costs: executed MACs over the dense network's, without and with the policy's own. Layers: "
         f"share of blocks kept on test inputs, mean over seeds. Habit: if any. {RULE}"
     )
-    title = "Compute cost and density"
-    return Table("density", title, *read_columns(columns, rows), note, shaded=True)
+    return Table("density", "Compute cost and density", columns, lines, note, shaded=True)
 
 
 WITHIN = 0.02
 """Of the limit: so near counts as met."""
-
-
 LIMIT_NOTE = (
     "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
     f"Miss: its distance from the limit over the limit; met: at most {WITHIN:.0%}, or below the "

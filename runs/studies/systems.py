@@ -5,6 +5,7 @@ baseline that choosing must beat.
 """
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import MASKS, MODES
 from ccenv.runs.stats.verdict import Contender, Score, verdict
-from ccenv.runs.tables.drawing import Drawn, Panel, Series, legend_height, nth_look, plotted
+from ccenv.runs.tables.drawing import COLORS, Drawn, Panel, Series, legend_height, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 NOTE = (
@@ -172,10 +173,12 @@ def figure_at(
 ) -> Drawn:
     """Error over total cost, a line a system."""
     series, words = [], []
-    for index, line in enumerate(lines):
+    # The first 90 differ.
+    looks = zip(itertools.cycle(COLORS), itertools.cycle("os^DvP<>X"), strict=False)
+    for line, (color, marker) in zip(lines, looks, strict=False):
         costs = [cost for cost, _ in line.points]
         means = [float(np.mean(errors)) for _, errors in line.points]
-        style = nth_look(index) | {"ms": 3, "lw": 1}
+        style = {"color": color, "marker": marker, "ms": 3, "lw": 1}
         series.append(Series(line.name, costs, [100 * mean for mean in means], style))
         said = [f"{mean:.1%} at {cost:.2f}" for cost, mean in zip(costs, means, strict=True)]
         words.append(f"{line.name}: {', '.join(said)}")

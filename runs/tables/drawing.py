@@ -39,7 +39,6 @@ COLORS = (
 """The first six are those of Okabe and Ito 2008, which the colour-blind can tell apart."""
 THEIRS = "#7f7f85"
 """What the paper and the thesis show."""
-MARKERS = "os^DvP<>X"
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -224,11 +223,6 @@ def drawn_maps(layers: Sequence[Any]) -> Any:
     figure.colorbar(drawn, cax=bar)
     bar.set_title("kept", fontsize="medium")
     return figure
-
-
-def nth_look(index: int) -> dict[str, Any]:
-    """Colour and marker of the index-th thing that is compared; the first 90 differ."""
-    return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
 
 
 def legend_below(figure: Any, handles: list[Any], labels: list[str]) -> None:

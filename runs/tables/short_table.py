@@ -52,18 +52,16 @@ def answer(
     rows: Sequence[Row],
     verdict: Sequence[str],
     rewards: Sequence[Table] = (),
-    width: int | None = None,
 ) -> str:
-    """What a comparison is about, its tables, and the verdict.
+    """What a comparison is about, its tables, and the verdict, within the terminal's width.
 
     Args:
         description: a sentence above the tables.
         rows: of `Comparison.rows`.
         verdict: sentences below them.
         rewards: tables of rewards compared; see `Comparison.shaping_tables`.
-        width: in characters; that of the terminal, or 80 where there is none.
     """
-    width = width or shutil.get_terminal_size().columns
+    width = shutil.get_terminal_size().columns
     sentences = (description, " ".join(verdict))
     above, below = (textwrap.fill(text, min(width, WIDEST)) for text in sentences)
     return "\n\n".join([above, short_table(rows, width, rewards), below])

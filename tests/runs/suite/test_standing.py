@@ -192,6 +192,8 @@ def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path)
     assert "&lt;b&gt;mine" in text
     assert text.count("<svg") == 2
     assert "Radar of skills" in text
+    # Its tables can be sorted, as those of a comparison.
+    assert "aria-sort" in text.partition("<script>")[2]
     files = {path.name for path in (tmp_path / "page").iterdir()}
     assert {"radar.svg", "performance-profile.png", "profile.csv", "agents.md"} <= files
     assert len([*(tmp_path / "page" / "board").rglob("events*")]) == len(radar_agents(found)) + 1
