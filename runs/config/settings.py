@@ -22,7 +22,7 @@ from ccenv.runs.config.agent_settings import (
     known_settings,
 )
 from ccenv.runs.config.plan import Plan, checked_seed
-from ccenv.runs.config.values import check_plain, check_sizes, checked, fits_json
+from ccenv.runs.config.values import check_plain, check_sizes, checked, fits_json, opened
 from ccenv.runs.store.identity import Program, environment_defaults, validations_every
 from ccenv.runs.store.provenance import most_threads
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
@@ -33,19 +33,20 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
 
     Args:
         agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
-        settings: program, environment and agent settings by name.
+        settings: program, environment and agent settings by name; "reward_kwargs.goal" is an
+            entry of `reward_kwargs`.
 
     Raises:
         ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
     """
     agent_class = find_agent(agent)
-    settings = in_todays_names(settings, agent_class.earlier_names)
+    by_name = opened((str(name), value) for name, value in settings.items())
+    given = in_todays_names(by_name, agent_class.earlier_names)
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, _ = agent_parameters(agent_class)
     known = known_settings(agent_class)
     if known is not None:
-        check_names(settings, setting_names(known), "setting")
-    given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
+        check_names(given, setting_names(known), "setting")
     program = make_program({n: given.pop(n) for n in program_names if n in given})
     environment = make_environment(
         program,

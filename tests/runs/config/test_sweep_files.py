@@ -7,6 +7,7 @@ import pytest
 
 from ccenv.runs import studies
 from ccenv.runs.commands import compare
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import MOST_RUNS
 from ccenv.runs.config.sweep_file import read_sweep, sweep_of
 from ccenv.runs.studies import FILES, SECTIONS, STUDIES, find_study
@@ -80,6 +81,14 @@ def test_tables_lie_over_those_beneath_and_an_empty_one_replaces():
     sweep = sweep_of({"settings": below, "rows": [group]})
     own = [cell.settings["weights_kwargs"] for cell in sweep.cells]
     assert own == [{"learning_rate": 0.3, "weight_decay": 0.2}, {}]
+
+
+def test_a_dotted_name_is_an_entry_of_a_dict_in_a_plan_too():
+    nested, dotted = {"reward_kwargs": {"cost_weight": 2.0}}, {"reward_kwargs.cost_weight": 2.0}
+    plans = [make_plan("reinforce", settings) for settings in (nested, dotted)]
+    assert plans[0].config() == plans[1].config()
+    with pytest.raises(ValueError, match="each setting once"):
+        make_plan("reinforce", nested | dotted)
 
 
 def test_a_dotted_name_is_the_same_in_quotes():
