@@ -107,13 +107,12 @@ def against_dense(comparison: Comparison, results_dir: Path) -> Part:
     draws: tuple[str, ...] = (comparison.draw,)
     if learned and comparison.draw in ("sampled", OWN):
         draws = tuple(dict.fromkeys((comparison.draw, *MODES)))
+    names = (row["dataset"] for row in comparison.rows)
+    elsewhere = dense_elsewhere(names, results_dir, comparison.name)
     tables: list[Table] = []
     for measure, draw in itertools.product(measures, draws):
-        elsewhere = {}
-        if measure is ERROR:
-            names = (row["dataset"] for row in comparison.rows)
-            elsewhere = dense_elsewhere(names, results_dir, comparison.name)
-        contests = make_contests(comparison.results, draw, elsewhere, times[draw], measure)
+        others = elsewhere if measure is ERROR else {}
+        contests = make_contests(comparison.results, draw, others, times[draw], measure)
         when = f"masks-{draw}" if len(draws) > 1 else ""
         when += f" measure-{measure.name or 'error'}" if len(measures) > 1 else ""
         tables += [
