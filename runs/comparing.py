@@ -52,7 +52,7 @@ class Comparison:
     ('digits', True)
     """
 
-    results: sweep_jobs.Comparison
+    results: sweep_jobs.SweepRuns
     """finished and missing runs."""
     page: Path
     """`index.html` of the report."""
@@ -293,7 +293,7 @@ none; give it rows of its own in a sweep's file
     return found
 
 
-def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> list[str]:
+def notes_on(found: sweep_jobs.SweepRuns, jobs: Sequence[sweep_jobs.Job]) -> list[str]:
     """What is missing, where recorded rows come from, and what older code has made."""
     notes = []
     if found.missing:
@@ -327,7 +327,7 @@ def load_and_learn(jobs: Sequence[Job]) -> None:
 
 
 def run_missing(
-    found: sweep_jobs.Comparison,
+    found: sweep_jobs.SweepRuns,
     jobs: Sequence[Job],
     workers: int | None,
     reuse: bool,

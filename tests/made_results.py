@@ -113,7 +113,7 @@ def compared(sweep, result_of, missing=()):
     found = jobs.make_jobs(sweep, "unused")
     done = (jobs.Finished(job.label, result_of(job)) for job in found if job.label not in missing)
     absent = (job for job in found if job.label in missing)
-    return jobs.Comparison(sweep, tuple(done), tuple(absent))
+    return jobs.SweepRuns(sweep, tuple(done), tuple(absent))
 
 
 def whole_result(job, error=0.1, cost=0.2):

@@ -321,7 +321,12 @@ def test_nothing_draws_from_streams_that_all_share():
         assert not [call for call in calls if call.startswith(shared)], name
 
 
-def test_a_class_is_read_in_one_sitting_and_stays_what_it_is():
+def test_a_class_has_a_name_of_its_own_is_read_in_one_sitting_and_stays_what_it_is():
+    shipped = [n for n in MODULES if part_of(n) != "lab" and "examples" not in n]
+    nodes = [node for name in shipped for node in tree_of(MODULES[name]).body]
+    named = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+    # TorchRL's view of the environment has the name of Gymnasium's.
+    assert [n for n in {*named} if named.count(n) > 1] == ["BlockSelectionEnv"]
     for name, path in MODULES.items():
         nodes = list(ast.walk(tree_of(path)))
         classes = [node for node in nodes if isinstance(node, ast.ClassDef)]

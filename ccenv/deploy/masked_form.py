@@ -22,7 +22,7 @@ from ccenv.mdp.observations import Observer, last_symbols
 from ccenv.networks.core.lowering import (
     GATES,
     Affine,
-    Always,
+    AlwaysRun,
     Blocks,
     Embed,
     Leave,
@@ -197,7 +197,7 @@ def always(found: Operation, rows: RowState) -> Tensor:
         return embedded
     if isinstance(found, Affine):
         return affine(found, rows, None)
-    assert isinstance(found, Always)
+    assert isinstance(found, AlwaysRun)
     return found.module(rows.x)
 
 
@@ -309,8 +309,8 @@ def refuse(network: Any, *, skips: bool) -> None:
     if not skips:
         return
     if reason is None:
-        found = [one for one in lowered(network).operations if not isinstance(one, Always | Leave)]
-        parts = [one.stage if isinstance(one, StageGate) else one for one in found]
+        gates = [o for o in lowered(network).operations if not isinstance(o, AlwaysRun | Leave)]
+        parts = [one.stage if isinstance(one, StageGate) else one for one in gates]
         others = {type(part).__name__ for part in parts if not isinstance(part, BRANCHED)}
         reason = f"with {min(others)}" if others else None
     if reason is not None:

@@ -28,7 +28,7 @@ from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.exit_state import exit_look
 from ccenv.networks.core.lowering import (
-    Always,
+    AlwaysRun,
     Leave,
     Operation,
     StageGate,
@@ -99,12 +99,12 @@ class OneRow:
             raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")
         with torch.no_grad():
             operations = lowered(network).operations
-        gates = [found for found in operations if not isinstance(found, Always)]
+        gates = [found for found in operations if not isinstance(found, AlwaysRun)]
         self.stages = [found.stage if isinstance(found, StageGate) else None for found in gates]
         """of each gate, None of an exit."""
         numbers = itertools.count()
         self.operations: list[tuple[Operation, int]] = [
-            (found, -1 if isinstance(found, Always) else next(numbers)) for found in operations
+            (found, -1 if isinstance(found, AlwaysRun) else next(numbers)) for found in operations
         ]
         """each with the number of its gate, -1 of none."""
 
@@ -112,7 +112,7 @@ class OneRow:
         """Logits [1, num_classes] of inputs [1, ...]; gates behind an exit taken are not asked."""
         x, before = inputs, None
         for found, gate in self.operations:
-            if isinstance(found, Always):
+            if isinstance(found, AlwaysRun):
                 x, before = found.module(x), None
             elif isinstance(found, Leave):
                 early: Tensor = found.head(x)
@@ -143,7 +143,7 @@ def why_not_one_row(network: Any) -> str | None:
     if reason is not None:
         return reason
     kinds = [type(found) for found in lowered(network).operations]
-    others = [kind.__name__ for kind in kinds if kind not in (Always, StageGate, Leave)]
+    others = [kind.__name__ for kind in kinds if kind not in (AlwaysRun, StageGate, Leave)]
     return f"it has no stages, but {others[0]}" if others else None
 
 

@@ -12,7 +12,7 @@ from ccenv.base.registry import resolve
 from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.config.values import compact
-from ccenv.runs.engine.jobs import Comparison, Finished
+from ccenv.runs.engine.jobs import Finished, SweepRuns
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import validations_every
 from ccenv.runs.store.untrusted_files import stored_result
@@ -26,7 +26,7 @@ APART = ("seed", "log_dir", "progress", "threads")
 """Settings that tell no row from another."""
 
 
-def gather_folders(roots: Sequence[Path], name: str) -> Comparison:
+def gather_folders(roots: Sequence[Path], name: str) -> SweepRuns:
     """Every finished run at or below some folders."""
     folders = [folder for root in roots for folder in run_folder.run_folders(root)]
     results = [stored_result(folder) | {"folder": str(folder)} for folder in folders]
@@ -35,7 +35,7 @@ def gather_folders(roots: Sequence[Path], name: str) -> Comparison:
     said = f"{len(results)} finished runs below {', '.join(map(str, roots))}."
     sweep = Sweep(name, said, cells, minutes=0.0, seeds=())
     finished = [Finished(label, result) for label, found in rows.items() for result in found]
-    return Comparison(sweep, tuple(finished), ())
+    return SweepRuns(sweep, tuple(finished), ())
 
 
 def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:

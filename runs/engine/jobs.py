@@ -86,7 +86,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SweepRuns:
     """A sweep's finished and missing runs; what is finished needs no plan."""
 
     sweep: Sweep
@@ -149,7 +149,7 @@ class Comparison:
             return [shapings_table(one, len(shapings)) for one in shapings]
         return summary_tables(self.rows, policies_above_random(self.results, self.draw))
 
-    def with_rows(self, rows: Sequence[tuple[Cell, Sequence[Finished]]]) -> "Comparison":
+    def with_rows(self, rows: Sequence[tuple[Cell, Sequence[Finished]]]) -> "SweepRuns":
         """The same with rows of policies that were judged."""
         cells = tuple(cell for cell, _ in rows)
         sweep = dataclasses.replace(self.sweep, cells=self.sweep.cells + cells)
@@ -262,7 +262,7 @@ def gather(
     sweep: Sweep,
     jobs: Sequence[Job],
     known: Mapping[Key, dict[str, Any]],
-) -> Comparison:
+) -> SweepRuns:
     """Looks what is there: a run's own folder first, then what was recorded.
 
     What was recorded on other data comes first: with it are compared the rows that have no folder.
@@ -276,7 +276,7 @@ def gather(
             finished.append(Finished(job.label, noted, recorded=True))
         else:
             missing.append(job)
-    return Comparison(sweep, tuple(finished), tuple(missing))
+    return SweepRuns(sweep, tuple(finished), tuple(missing))
 
 
 def of_this_code(jobs: Sequence[Job], known: Mapping[Key, Any]) -> dict[Key, dict[str, Any]]:
@@ -301,7 +301,7 @@ def names_of_code(plan: Plan) -> tuple[str, ...]:
     return plan.agent, *(plan.environment[name] for name in OF_CODE)
 
 
-def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
+def outdated(comparison: SweepRuns, jobs: Sequence[Job]) -> list[Job]:
     """Jobs whose results come from another version of the agent's, reward's or network's file.
 
     Recorded results of ccenv's own agents are compared by `Agent.code_version`: of their files
@@ -357,12 +357,12 @@ def names_of(runs: Sequence[Job | Finished]) -> str:
     return first_names([f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()])
 
 
-def read_from(comparison: Comparison) -> Counter[str]:
+def read_from(comparison: SweepRuns) -> Counter[str]:
     """Folders of recorded results, and how many of the runs were read there."""
     return Counter(one.result[recorded.READ_FROM] for one in comparison.finished if one.recorded)
 
 
-def other_data_lines(comparison: Comparison) -> list[str]:
+def other_data_lines(comparison: SweepRuns) -> list[str]:
     """Which recorded runs were on other data than those here, a line for each data set."""
     counts = Counter(
         data
@@ -378,7 +378,7 @@ def other_data_lines(comparison: Comparison) -> list[str]:
     ]
 
 
-def origins(comparison: Comparison) -> list[str]:
+def origins(comparison: SweepRuns) -> list[str]:
     """Which runs were not made here, and on what machine they were."""
     origin: dict[str, list[Finished]] = {}
     for one in comparison.finished:

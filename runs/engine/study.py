@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ccenv.runs.config.sweep import Sweep
 
 if TYPE_CHECKING:
-    from ccenv.runs.engine.jobs import Comparison
+    from ccenv.runs.engine.jobs import SweepRuns
     from ccenv.runs.tables.drawing import Drawn
     from ccenv.runs.tables.sweep_table import Table
 
@@ -31,7 +31,7 @@ class Section:
     """its place on the page: letters, digits and hyphens."""
     title: str
     """its heading."""
-    make: Callable[["Comparison", Path], Part]
+    make: Callable[["SweepRuns", Path], Part]
     """(the sweep as far as it has come, folder of recorded results) -> what is shown."""
 
 

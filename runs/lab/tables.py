@@ -20,7 +20,7 @@ from typing import Any
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.engine.jobs import Comparison, Finished, recorded_path
+from ccenv.runs.engine.jobs import Finished, SweepRuns, recorded_path
 from ccenv.runs.lab import suite_agents
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
@@ -97,7 +97,7 @@ def place_of(content: Mapping[str, Any]) -> str:
     return f"\n\nMeasured on: {machine['cpu']}{vectors}, {told}."
 
 
-def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
+def recorded_comparison(sweep: Sweep, results_dir: Path) -> SweepRuns:
     """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine."""
     cells: dict[tuple[str, int], dict[str, Any]] = {}
     for found in recorded.read_cells(recorded_path(sweep, results_dir)):
@@ -107,7 +107,7 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
     finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
     if not finished:
         raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
-    return Comparison(sweep, tuple(finished), ())
+    return SweepRuns(sweep, tuple(finished), ())
 
 
 def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:

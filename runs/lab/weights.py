@@ -8,7 +8,7 @@ second cycle: Loshchilov and Hutter 2017, "SGDR" (arXiv 1608.03983).
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,11 +158,8 @@ def drawn_masks(
     ]
 
 
-def train(network: Any, recipe: Recipe, on_update: Callable[[int, int, float], None]) -> None:
-    """Trains a network with initial weights in place; its norms learn too, and are then frozen.
-
-    `on_update` is called with (updates done, updates in all, loss in nats).
-    """
+def train(network: Any, recipe: Recipe) -> None:
+    """Trains a network with initial weights in place, with a bar; its norms are then frozen."""
     # Copies may be stored beside the images: an epoch has as many rows as there are images.
     num_images, r = len(load_split(recipe.dataset, "train")), recipe
     cycles = [
@@ -174,13 +171,16 @@ def train(network: Any, recipe: Recipe, on_update: Callable[[int, int, float], N
             r.restart_whole,
         ),
     ]
-    done, total = 0, sum(num_updates for _, num_updates, *_ in cycles)
-    with learning_norms(network):
+    total = sum(num_updates for _, num_updates, *_ in cycles)
+    with (
+        learning_norms(network),
+        tqdm(total=total, unit="update", smoothing=0.01, disable=None) as bar,
+    ):
         network.train()
         for name, num_updates, rate, share_whole in cycles:
             for loss in updates(network, recipe, name, num_updates, rate, share_whole):
-                done += 1
-                on_update(done, total, loss)
+                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+                bar.update()
     network.eval()
 
 
@@ -254,20 +254,6 @@ def error_of(
     return wrong / count
 
 
-def trained(recipe: Recipe) -> Any:
-    """The network of a recipe, trained, with a bar."""
-    network = untrained(recipe)
-    with tqdm(unit="update", smoothing=0.01, disable=None) as bar:
-
-        def show(done: int, of: int, loss: float) -> None:
-            bar.total = of
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(done - bar.n)
-
-        train(network, recipe, show)
-    return network
-
-
 def measured(network: Any, recipe: Recipe) -> Measured:
     """The errors that a file tells: with everything kept, and with a random half."""
     return Measured(
@@ -334,7 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = options.output or shipped_path(options.name)
     shipped_path(options.name)
     recipe = RECIPES[options.name]
-    network = trained(recipe)
+    network = untrained(recipe)
+    train(network, recipe)
     found = measured(network, recipe)
     write_shipped(network, options.name, found, versions(), path)
     print(

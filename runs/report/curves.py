@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.report.figures import Looks, Results, Style
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.tables.drawing import (
@@ -24,7 +24,7 @@ CURVES = {"error": "error in %", "total_cost": "total cost"}
 RETURNS = {"mean_return": "return"}
 
 
-def curve_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
+def curve_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
     """Validation error and total cost over inputs seen: a figure for each data set and shaping.
 
     Where one agent's rewards are compared, a figure for each cost weight, with returns.
@@ -93,7 +93,7 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
     return [*above, Panel(last.series, below, lambda axes: plain_ticks(axes.xaxis))]
 
 
-def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
+def block_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
     """How often each class keeps each block, of one seed of each method's row of least error."""
     best: dict[str, Row] = {}
     for one in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):

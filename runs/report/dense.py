@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import times_in
 from ccenv.runs.stats.dense_comparison import (
@@ -98,7 +98,7 @@ def equal_error(contest: Contest, ending: str, note: str) -> Table:
     )
 
 
-def against_dense(comparison: Comparison, results_dir: Path) -> Part:
+def against_dense(comparison: SweepRuns, results_dir: Path) -> Part:
     """The tables under each kind of masks; of texts in errors and in bits."""
     runs = itertools.chain.from_iterable(comparison.results.values())
     measures = (ERROR, BITS) if all(run.get(OF_SYMBOLS) for run in runs) else (ERROR,)

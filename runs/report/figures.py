@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.report.names import write_names
 from ccenv.runs.report.views import PlotView, make_views
 from ccenv.runs.stats.cost_points import Point
@@ -145,7 +145,7 @@ CAPTION = (
 
 
 def view_figures(
-    comparison: Comparison, views: Sequence[PlotView], looks: Looks, width: float = WIDTH
+    comparison: SweepRuns, views: Sequence[PlotView], looks: Looks, width: float = WIDTH
 ) -> dict[str, Drawn]:
     """Setting of the switches -> figure, narrow for files and phones or wide for screens."""
     several = len({view.dataset for view in views}) > 1
@@ -194,7 +194,7 @@ def words(view: PlotView, point: Point) -> str:
     return f"{point.label}: {measure.heading} {number}; {at}"
 
 
-def front_figure(comparison: Comparison, results_dir: Path) -> Any:
+def front_figure(comparison: SweepRuns, results_dir: Path) -> Any:
     """Error over MACs of the first data set, as a matplotlib figure of a screen's width.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.runs.config.plan import safe_name
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.store import folder as run_folder
@@ -28,7 +28,7 @@ HIGHEST = {"error": 1.0, "density": 1.0}
 """No interval reaches above these; all but that of the reward end at 0."""
 
 
-def write_sweep(comparison: Comparison, log_dir: str) -> Path:
+def write_sweep(comparison: SweepRuns, log_dir: str) -> Path:
     """Writes what is finished of a sweep.
 
     Returns:

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ccenv.base.files import write_whole
-from ccenv.runs.engine.jobs import Comparison, names_of, origins
+from ccenv.runs.engine.jobs import SweepRuns, names_of, origins
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.curves import block_figures, curve_figures
 from ccenv.runs.report.dense import AGAINST_DENSE
@@ -32,7 +32,7 @@ from ccenv.runs.tables.sweep_table import Table, notes, table
 
 
 def publish(
-    comparison: Comparison,
+    comparison: SweepRuns,
     folder: Path,
     results_dir: Path = WITH_PACKAGE,
     sections: Sequence[Section] = (),
@@ -80,7 +80,7 @@ class Report:
 
 
 def make_report(
-    comparison: Comparison, results_dir: Path, sections: Sequence[Section] = ()
+    comparison: SweepRuns, results_dir: Path, sections: Sequence[Section] = ()
 ) -> Report:
     """Makes everything that a report shows; pictures are drawn when they are asked for."""
     views, looks = make_views(comparison, results_dir), make_looks(comparison.results)
@@ -108,7 +108,7 @@ def without_repeats(part: Part) -> Part:
     return Part(tables, part.figures)
 
 
-def comparison_page(comparison: Comparison, report: Report) -> str:
+def comparison_page(comparison: SweepRuns, report: Report) -> str:
     """The page of a comparison."""
     switches: dict[str, dict[str, str]] = {}
     for view in report.views:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.engine.collect_runs import settings_of
-from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
+from ccenv.runs.engine.jobs import Finished, SweepRuns, machine_name
 from ccenv.runs.report.figures import KINDS, kind_of_method
 from ccenv.runs.report.views import PlotView
 from ccenv.runs.stats.intervals import Interval, with_interval
@@ -108,7 +108,7 @@ APART = " · "
 """Between a heading as the page shows it and the setting of switches that a file needs."""
 
 
-def overview(comparison: Comparison, views: Sequence[PlotView]) -> list[Table]:
+def overview(comparison: SweepRuns, views: Sequence[PlotView]) -> list[Table]:
     """The table behind the figure, one for each data set: a column for each setting of a switch."""
     datasets = dict.fromkeys(view.dataset for view in views)
     rows = {draw: rows_under(comparison, draw) for draw in dict.fromkeys(v.draw for v in views)}
@@ -123,7 +123,7 @@ def overview(comparison: Comparison, views: Sequence[PlotView]) -> list[Table]:
 
 
 def overview_table(
-    views: Sequence[PlotView], rows: Mapping[str, Mapping[str, Row]], comparison: Comparison
+    views: Sequence[PlotView], rows: Mapping[str, Mapping[str, Row]], comparison: SweepRuns
 ) -> Table:
     """The table of one data set. Several views share a column, such as that of their MACs.
 
@@ -177,7 +177,7 @@ def overview_table(
     )
 
 
-def rows_under(comparison: Comparison, draw: str) -> dict[str, Row]:
+def rows_under(comparison: SweepRuns, draw: str) -> dict[str, Row]:
     """Label -> row under one kind of masks."""
     rows: Sequence[Row] = comparison.rows
     if draw != comparison.draw:
@@ -185,7 +185,7 @@ def rows_under(comparison: Comparison, draw: str) -> dict[str, Row]:
     return {row["label"]: row for row in rows}
 
 
-def seeds_table(comparison: Comparison) -> Table:
+def seeds_table(comparison: SweepRuns) -> Table:
     """What each run reached, under both kinds of masks."""
     columns = {"row": "left", "seed": "right"}
     for masks in (MASKS[draw] for draw in MODES):
@@ -262,7 +262,7 @@ def limit_table(results: Mapping[str, Sequence[Result]]) -> Table:
     return Table("cost-limits", "Cost limits", columns, lines, LIMIT_NOTE)
 
 
-def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[str, list[Table]]:
+def all_tables(comparison: SweepRuns, views: Sequence[PlotView] = ()) -> dict[str, list[Table]]:
     """Every table of the report, by the heading that it stands below; `views` for the overview."""
     rows = comparison.rows
     return {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, make_point, times_in
 from ccenv.runs.stats.dense_comparison import chosen_variants, dense_elsewhere
 from ccenv.runs.stats.measures import (
@@ -97,7 +97,7 @@ class PlotView:
         return frozenset(p.label for p in chosen_variants(judged, by_memory=self.measure is BITS))
 
 
-def make_views(comparison: Comparison, results_dir: Path) -> list[PlotView]:
+def make_views(comparison: SweepRuns, results_dir: Path) -> list[PlotView]:
     """Every setting of the switches that there is something to show at."""
     results = {label: runs for label, runs in comparison.results.items() if runs}
     names = list(dict.fromkeys(dataset_of(runs[0]) for runs in results.values()))

@@ -103,7 +103,7 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
     all common seeds are named and count once. Nothing is called best.
 
     Args:
-        rows: of `ccenv.runs.engine.jobs.Comparison.rows`.
+        rows: of `ccenv.runs.engine.jobs.SweepRuns.rows`.
     """
     sentences = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, paired_difference
@@ -62,7 +62,7 @@ def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
     )
 
 
-def budget_part(name: str, comparison: Comparison, results_dir: Path) -> Part:
+def budget_part(name: str, comparison: SweepRuns, results_dir: Path) -> Part:
     """A table with a column for each budget, and which method is best within each, if one is.
 
     A cell is empty where no row is so cheap, or where a smaller budget has the same row.
@@ -113,7 +113,7 @@ TUNED_NOTE = (
 )
 
 
-def tuned_alike(comparison: Comparison, results_dir: Path) -> Part:
+def tuned_alike(comparison: SweepRuns, results_dir: Path) -> Part:
     """Each method's row with the most seeds, which is that of the chosen setting, by mean bits."""
     usual = comparison.sweep.seeds
     methods: dict[str, list[Cell]] = {}
@@ -148,7 +148,7 @@ Points = Mapping[str, Mapping[str, Point]]
 """Kind of masks -> label -> its runs as one point."""
 
 
-def ablation(comparison: Comparison, results_dir: Path) -> Part:
+def ablation(comparison: SweepRuns, results_dir: Path) -> Part:
     """Table and figure of a sweep that changes one thing of its first row at a time."""
     results = {label: found for label, found in comparison.results.items() if found}
     cells = [cell for cell in comparison.sweep.cells if cell.label in results]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.config.sweep import Cell
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval
@@ -53,7 +53,7 @@ class Line:
     """of training at the middle budget, median over seeds."""
 
 
-def systems(comparison: Comparison, results_dir: Path) -> Part:
+def systems(comparison: SweepRuns, results_dir: Path) -> Part:
     """A table and a figure of each place that has runs."""
     places: dict[str, dict[str, list[Cell]]] = {}
     for row in comparison.sweep.cells:
@@ -77,7 +77,7 @@ def systems(comparison: Comparison, results_dir: Path) -> Part:
 COMPARED = Section("systems", "Systems at equal cost", systems)
 
 
-def system_line(comparison: Comparison, rows: Sequence[Cell], whole: float) -> Line | None:
+def system_line(comparison: SweepRuns, rows: Sequence[Cell], whole: float) -> Line | None:
     """A system's runs at its chosen setting; None before there are any of the middle budget.
 
     Args:

@@ -35,7 +35,7 @@ class Embed:
 
 
 @dataclass(frozen=True)
-class SymbolRows:
+class RowTable:
     """A row that the last symbols of an input name together, the last one counting least."""
 
     rows: Tensor
@@ -56,7 +56,7 @@ class Affine:
     """[units]."""
     activation: Any = None
     """see `ccenv.sparse.linear.resolve_activation`."""
-    tables: tuple[SymbolRows, ...] = ()
+    tables: tuple[RowTable, ...] = ()
 
     def tensors(self) -> list[Tensor]:
         """All of its numbers."""
@@ -80,7 +80,7 @@ class Blocks(Affine):
 
 
 @dataclass(frozen=True)
-class Always:
+class AlwaysRun:
     """What always runs: features -> features."""
 
     module: Callable[[Any], Any]
@@ -107,7 +107,7 @@ class Own:
     step: Callable[[Any, Tensor], Any]
 
 
-Operation = Embed | Affine | Always | StageGate | Leave | Own
+Operation = Embed | Affine | AlwaysRun | StageGate | Leave | Own
 GATES = (Blocks, StageGate, Leave, Own)
 """Operations that have a mask."""
 
@@ -158,5 +158,5 @@ def by_steps(network: Any) -> Lowered:
         return Own(lambda hidden, mask: network.step(gate, hidden, mask, None, "reference"))
 
     gates = [step(gate) for gate in range(len(network.gates))]
-    answer = Always(lambda hidden: network.logits(hidden, "reference"))
-    return Lowered((Always(network.start), *gates, answer), lambda hidden, *_: hidden)
+    answer = AlwaysRun(lambda hidden: network.logits(hidden, "reference"))
+    return Lowered((AlwaysRun(network.start), *gates, answer), lambda hidden, *_: hidden)

@@ -21,7 +21,7 @@ from ccenv.networks.core.exit_state import (
     leave,
 )
 from ccenv.networks.core.inference_copy import packed
-from ccenv.networks.core.lowering import Always, Leave, Lowered, Operation, StageGate
+from ccenv.networks.core.lowering import AlwaysRun, Leave, Lowered, Operation, StageGate
 from ccenv.networks.core.protocol import Abilities, Gate, Unread, group_of
 from ccenv.networks.core.stage import Stage
 from ccenv.sparse.buffers import keep_panels
@@ -172,14 +172,14 @@ class GatedSequential(FlowNetwork):
         if self.training:
             raise ValueError("it is in training mode, call eval() first")
         stem, parts, head = self.running()
-        operations: list[Operation] = [Always(stem)]
+        operations: list[Operation] = [AlwaysRun(stem)]
         for part in parts:
             if isinstance(part, Exit):
                 operations.append(Leave(part.head))
             else:
-                operations.append(StageGate(part) if isinstance(part, Stage) else Always(part))
+                operations.append(StageGate(part) if isinstance(part, Stage) else AlwaysRun(part))
         return Lowered(
-            (*operations, Always(head)), lambda x, before, early: Flow(x, 1, before, early=early)
+            (*operations, AlwaysRun(head)), lambda x, before, early: Flow(x, 1, before, early=early)
         )
 
     def _apply(self, *arguments: Any, **options: Any) -> "GatedSequential":

@@ -24,7 +24,7 @@ from ccenv.base.masks import spread_to_units
 from ccenv.base.registry import check_names
 from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.core.abilities import ReadsSymbols
-from ccenv.networks.core.lowering import Affine, Embed, Lowered, SymbolRows
+from ccenv.networks.core.lowering import Affine, Embed, Lowered, RowTable
 from ccenv.networks.core.mlp import LayeredNetwork, MLPHidden, linear_at, linear_stack
 from ccenv.networks.core.protocol import Abilities, Unread, repeat_rows, rows_each
 from ccenv.networks.text.tokens import HashedRows, check_windows, window_length
@@ -221,14 +221,14 @@ class TokenMLP(LayeredNetwork):
     def lower(self) -> Lowered:
         """See `ccenv.networks.core.lowering`."""
         plain, symbols = super().lower(), self.num_symbols
-        tables: list[list[SymbolRows]] = [[] for _ in plain.operations]
+        tables: list[list[RowTable]] = [[] for _ in plain.operations]
         if "hidden" in self.table_names:
             for gate in range(len(self.gates)):
-                tables[gate].append(SymbolRows(self.biases(gate).weight, 1, symbols))
+                tables[gate].append(RowTable(self.biases(gate).weight, 1, symbols))
         if "logits" in self.table_names:
-            tables[-1].append(SymbolRows(self.logit_table.weight, 1, symbols))
+            tables[-1].append(RowTable(self.logit_table.weight, 1, symbols))
         if "pairs" in self.table_names:
-            tables[-1].append(SymbolRows(self.pair_table.weight, 2, symbols))
+            tables[-1].append(RowTable(self.pair_table.weight, 2, symbols))
         layers = [
             replace(cast(Affine, layer), tables=tuple(added))
             for layer, added in zip(plain.operations, tables, strict=True)

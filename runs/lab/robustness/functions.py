@@ -38,8 +38,6 @@ from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
 
-MOST_SHOWN = 1000
-"""Characters of a message that are few lines."""
 ODD_OBJECTS: list[Any] = [
     np.array(3),
     np.zeros((2, 2)),
@@ -78,12 +76,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "small_conv": {"channels": (4,), "units": (8,)},
 }
 """Networks that take milliseconds."""
-TOO_LARGE = "allocate"
-"""Torch calls a lack of memory a RuntimeError, with this word."""
 NAMED = (ValueError, TypeError, OSError, ImportError)
 """What an entry of a table may raise of its settings."""
-CALLED = ("change", "code", "dataset")
-"""Arguments that are called at once where they are functions."""
 
 
 @functools.cache
@@ -223,7 +217,7 @@ def is_worded(error: BaseException) -> bool:
     text = str(error)
     # Gymnasium's views give Gymnasium's own errors, which say what they want as well.
     is_ours = last.tb_frame.f_globals.get("__name__", "").startswith(("ccenv", "gymnasium"))
-    return is_ours and is_raised and 0 < len(text) <= MOST_SHOWN and len(text.splitlines()) < 4
+    return is_ours and is_raised and 0 < len(text) <= 1000 and len(text.splitlines()) < 4
 
 
 def came_of(given: tuple[str, Mapping[str, Any]]) -> str | Crash:
@@ -239,9 +233,10 @@ def came_of(given: tuple[str, Mapping[str, Any]]) -> str | Crash:
         except WorkBeginsError:
             return TAKEN
         except Exception as error:
-            # What a user's function raises is the user's, with its own traceback.
-            is_theirs = any(callable(odd.get(name)) for name in CALLED)
-            is_large = isinstance(error, MemoryError) or TOO_LARGE in str(error)
+            # What a user's function raises, where one is called at once, is the user's own.
+            is_theirs = any(callable(odd.get(name)) for name in ("change", "code", "dataset"))
+            # Torch calls a lack of memory a RuntimeError, with this word.
+            is_large = isinstance(error, MemoryError) or "allocate" in str(error)
             # A class that is given what no command line lets through may leave types to Python.
             is_named = name not in FUNCTIONS and isinstance(error, NAMED)
             is_told = is_theirs or is_large or is_named or is_worded(error)

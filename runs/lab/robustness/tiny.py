@@ -5,12 +5,11 @@ from typing import Any
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.tasks.probe import PROBE_SETTINGS
 
-IMAGES, BATCH = 4_800, 64
 SETTINGS: dict[str, Any] = {
     **PROBE_SETTINGS,
-    "images": IMAGES,
-    "batch_size": BATCH,
-    "eval_every": 5 * BATCH,
+    "images": 4_800,
+    "batch_size": 64,
+    "eval_every": 320,
     "learning_rate": 0.03,
 }
 """Of both the sweep and the single run; a checkpoint is written with each validation."""

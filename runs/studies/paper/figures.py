@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
-from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, make_point, times_in
 from ccenv.runs.stats.dense_comparison import dense_elsewhere, front_error
@@ -244,7 +244,7 @@ def fig1_panels(use: Any) -> dict[str, Any]:
     return {"class 0": use[0], "class 1": use[1], "all classes": use.mean(axis=0)}
 
 
-def fig1_part(comparison: Comparison, results_dir: Path) -> Part:
+def fig1_part(comparison: SweepRuns, results_dir: Path) -> Part:
     """Fig. 1, of the first condnet whose results say which blocks each class keeps.
 
     Blocks of different seeds mean different things: the figure has the first, the table all.
@@ -278,7 +278,7 @@ Draw = Callable[[Results, Points, Sequence[Point]], list[Drawn]]
 """(results by label, the same as points, dense networks of the same images) -> figures."""
 
 
-def drawn_over(draw: Draw, comparison: Comparison, results_dir: Path) -> Part:
+def drawn_over(draw: Draw, comparison: SweepRuns, results_dir: Path) -> Part:
     """A figure of the paper; times measured in turns stand in place of the runs' own."""
     datasets = (row["dataset"] for row in comparison.rows)
     elsewhere = dense_elsewhere(datasets, results_dir, comparison.name)

@@ -73,17 +73,6 @@ def test_the_random_half_is_the_same_whatever_the_batch_and_another_for_another_
     assert first["compute_cost"] != other["compute_cost"]
 
 
-def test_steps_before_a_gate_run_once_for_all_gates():
-    network, split = digits_network(), load_split("digits", "test")
-    num_gates, calls = len(network.gates), []
-    plain = network.step
-    network.step = lambda gate, *rest, **more: calls.append(gate) or plain(gate, *rest, **more)
-    without_gates(network, split, torch.arange(5))
-    # The walk with everything kept, each way that leaves it, a half and nothing.
-    leaving = [gate for first in range(num_gates) for gate in range(first, num_gates)]
-    assert sorted(calls) == sorted([*range(num_gates)] * 3 + leaving)
-
-
 def test_a_text_is_judged_at_every_token():
     torch.manual_seed(0)
     network = smollm2((5,), SMALL.vocabulary, weights="random", sizes=SMALL)

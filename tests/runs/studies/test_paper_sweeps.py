@@ -11,7 +11,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.stats.measures import dataset_of
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.paper.figures import drawn_density
-from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.sweeps import SWEEPS, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
@@ -24,12 +24,6 @@ def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     assert compare.main([name, "--miniature", "--jobs", "1", "--json", *folders]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["label"] for row in rows] == [c.label for c in SWEEPS[name].miniature().cells]
-
-
-def test_a_miniature_says_what_fits_a_sweep_better():
-    sweep = Sweep("s", "d", (Cell("a", "dense", {"images": 9}),), 1.0, mini={"images": 7})
-    assert sweep.miniature().cells[0].settings["images"] == 7
-    assert sweep.miniature().name == "s-miniature"
 
 
 FIGURES = {

@@ -10,12 +10,11 @@ import ccenv
 from ccenv.runs.lab.suite_agents import skills_table, write_record
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
-from ccenv.runs.suite.pictures import radar_agents, styles_of
+from ccenv.runs.suite.pictures import radar_agents
 from ccenv.runs.suite.play import make_player, play_all
 from ccenv.runs.suite.reported import SuiteReport, report
-from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score, recorded_runs
+from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score
 from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
-from ccenv.runs.tables.drawing import COLORS
 from ccenv.tasks import TASKS
 
 SEEDS = range(3)
@@ -199,13 +198,6 @@ def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path)
     assert len([*(tmp_path / "page" / "board").rglob("events*")]) == len(radar_agents(found)) + 1
     assert str(tmp_path) in page
     assert "tensorboard" in board
-
-
-def test_recorded_agents_of_the_radar_have_the_first_colours():
-    found = SuiteReport(recorded_runs())
-    in_radar = radar_agents(found)
-    colors = {styles_of(found)[name]["color"] for name in in_radar}
-    assert colors == set(COLORS[: len(in_radar)])
 
 
 def test_the_report_shows_itself_in_a_notebook():

@@ -110,7 +110,7 @@ def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp
         return jobs.Finished(one.label, one.result | {"curve": curve})
 
     finished = tuple(map(bare, comparison.finished))
-    place = over_seeds.write_sweep(jobs.Comparison(SWEEP, finished, ()), str(tmp_path))
+    place = over_seeds.write_sweep(jobs.SweepRuns(SWEEP, finished, ()), str(tmp_path))
     titles = {chart["title"] for chart in charts_of(server_context(place))}
     assert titles == {MEASURES[name] for name in ("error", "total_cost", "density")}
 
@@ -118,8 +118,8 @@ def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp
 def test_a_sweep_is_written_anew_as_it_is(comparison, tmp_path):
     place = over_seeds.write_sweep(comparison, str(tmp_path))
     other = dataclasses.replace(SWEEP, name="other-toy")
-    over_seeds.write_sweep(jobs.Comparison(other, comparison.finished, ()), str(tmp_path))
-    fewer = jobs.Comparison(SWEEP, comparison.finished[3:], ())
+    over_seeds.write_sweep(jobs.SweepRuns(other, comparison.finished, ()), str(tmp_path))
+    fewer = jobs.SweepRuns(SWEEP, comparison.finished[3:], ())
     over_seeds.write_sweep(fewer, str(tmp_path))
     assert not (place / "dense, toy").exists()
     assert len(list((place / "reinforce, toy").iterdir())) == 1

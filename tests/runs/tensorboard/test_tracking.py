@@ -88,12 +88,6 @@ def test_every_agent_has_the_same_curves_histograms_and_texts(events):
     assert tags["rloo"]["histograms"] == {"use/keep_probability_0", "use/keep_probability_1"}
 
 
-def test_maps_of_one_colour_are_not_drawn(events):
-    maps = {agent: found.Tags()["images"] for agent, found in events.items()}
-    assert maps["dense"] == maps["block_dropout"] == []
-    assert maps["reinforce"] == ["use/by_class"]
-
-
 def test_error_over_cost_is_every_validation_from_left_to_right(events, runs_of_agents):
     for agent, result in runs_of_agents[1].items():
         points = [(p.step, p.value) for p in events[agent].Scalars("eval_over_macs/error")]

@@ -120,13 +120,6 @@ def test_executed_macs_are_those_worked_out_by_hand_and_a_limit_is_their_ratio()
     assert found["densities"] == (1.0, 1.0)
 
 
-def test_every_case_is_timed_once(monkeypatch):
-    for name in ("layer_case", "cifar_case", "mnist_case"):
-        monkeypatch.setattr(kernels, name, lambda *given, name=name: (name, *given))
-    cases = [*kernels.all_cases(quick=False), *auto.grid()]
-    assert len(set(cases)) == len(cases)
-
-
 def test_the_fit_of_auto_finds_the_number_that_times_were_made_by():
     rows = json.loads((RESULTS / "auto-cells.json").read_text())["rows"]
     made = [row for row in rows if auto.has_choice(row)]

@@ -14,7 +14,6 @@ COMMAND_LINES = [
     ["train", "--config", "deep.json"],
     ["train", "--config", "not-utf.toml"],
     ["data", "math:pi"],
-    ["data", "os:getcwd"],
     ["compare", "ccenv.runs.lab.robustness.tiny:SETTINGS"],
     ["table", "show", "odd.json"],
     ["eval", "\x00"],
