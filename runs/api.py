@@ -107,15 +107,14 @@ class Run:
             f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
             f"density {density}",
             *lines_beside_error(self.result),
-            *(
-                f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
-                f"compute cost {at['compute_cost']:.4f}"
-                for name, verdicts in self.result.get("context", {}).items()
-                for at in verdicts
-            ),
-            str(self.folder),
         ]
-        return "\n".join(lines)
+        lines += [
+            f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
+            f"compute cost {at['compute_cost']:.4f}"
+            for name, verdicts in self.result.get("context", {}).items()
+            for at in verdicts
+        ]
+        return "\n".join([*lines, str(self.folder)])
 
     def __repr__(self) -> str:
         return (
