@@ -7,10 +7,12 @@ Two settings of an environment, for networks whose weights do not all lie where 
 - `shared="batch"`: a batch loads each block that one of its rows keeps once, and these rows share
   its bytes.
 
-Blocks of one mask are used by rising number. `fast_memory` is for episodes over sequences, where
-what a position loads lies there for the next ones; observations show it before all else, a column
-for each block. A reward charges loads by its `load_weight`, as a share of the bytes of all blocks
-of the network; `info` has `bytes_loaded` and `misses`.
+Of one mask the blocks that lie in memory are used first, then the others are loaded, each by rising
+number: a block that lies there is never loaded again, in whatever order blocks are numbered. If a
+mask keeps more than fit, all missing ones are loaded, and the last of them stay. `fast_memory` is
+for episodes over sequences, where what a position loads lies there for the next ones; observations
+show it before all else, a column for each block. A reward charges loads by its `load_weight`, as a
+share of the bytes of all blocks of the network; `info` has `bytes_loaded` and `misses`.
 
 Experts in a fast memory: Eliseev and Mazur 2023, "Fast inference of mixture-of-experts language
 models with offloading" (arXiv 2312.17238). Routing that prefers what lies there: Skliar et al.
@@ -46,35 +48,28 @@ def block_bytes(network: Any) -> list[int]:
     return [size // gate.num_blocks for size, gate in zip(sizes, network.gates, strict=True)]
 
 
-def use(used: Tensor, mask: Tensor, size: int, clock: int) -> tuple[Tensor, Tensor]:
-    """Uses the kept blocks of a mask, one after the other, in a memory of `size` blocks.
+def use(used: Tensor, mask: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Uses the kept blocks of a mask in a memory of `size` blocks, those that lie there first.
 
     Args:
         used: int64 [rows, blocks]; when each block was used last, -1 where it is not in memory.
         mask: bool [rows, blocks].
         size: blocks that fit in.
-        clock: time of the first block; above all in `used`. Each block takes one.
 
     Returns:
         `used` afterwards, and which blocks were loaded: bool [rows, blocks].
 
-    >>> used = torch.tensor([[0, 1, -1]])
-    >>> used, loaded = use(used, torch.tensor([[True, False, True]]), size=2, clock=2)
+    >>> used = torch.tensor([[-1, 0, 1]])
+    >>> used, loaded = use(used, torch.tensor([[True, True, False]]), size=2)
     >>> used.tolist(), loaded.tolist()
-    ([[2, -1, 4]], [[False, False, True]])
+    ([[5, 3, -1]], [[True, False, False]])
     """
-    used, columns = used.clone(), torch.arange(mask.shape[1], device=mask.device)
-    loaded = torch.zeros_like(mask)
-    for block in range(mask.shape[1]):
-        kept, is_there = mask[:, block], used >= 0
-        misses = kept & ~is_there[:, block]
-        leaves = misses & (is_there.sum(dim=1) >= size)
-        oldest = used.masked_fill(~is_there, clock + block).argmin(dim=1)
-        gone = leaves[:, None] & (oldest[:, None] == columns)
-        used = used.masked_fill(gone, -1)
-        used[:, block] = torch.where(kept, clock + block, used[:, block])
-        loaded[:, block] = misses
-    return used, loaded
+    blocks, loaded = mask.shape[1], mask & (used < 0)
+    order = torch.arange(blocks, device=mask.device) + blocks * loaded
+    used = torch.where(mask, used.amax(dim=1, keepdim=True) + 1 + order, used)
+    # Whatever is loaded when, the last `size` that were used are in memory.
+    last = used.topk(min(size, blocks), dim=1).values[:, -1:]
+    return used.masked_fill(used < last, -1), loaded
 
 
 class Loads(Extension):
@@ -154,7 +149,6 @@ class FastMemory(Loads):
         shape = rows, self.max_blocks
         nothing = torch.full(shape, -1, dtype=torch.int64, device=simulator.device)
         self.used = [nothing[:, :count] for count in self.num_blocks]
-        self.clock = 0
         # A copy that judges has a memory of its own.
         simulator.observe = dataclasses.replace(simulator.observe, memory=self)
 
@@ -168,8 +162,7 @@ class FastMemory(Loads):
     def before_pay(self, simulator: Any, outcome: StepOutcome) -> StepOutcome:
         """Loads what the mask keeps and is not there."""
         gate = outcome.layer
-        self.used[gate], loaded = use(self.used[gate], outcome.mask, self.size, self.clock)
-        self.clock += self.max_blocks
+        self.used[gate], loaded = use(self.used[gate], outcome.mask, self.size)
         return self.charged(outcome, loaded)
 
 

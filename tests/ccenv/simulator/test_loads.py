@@ -1,43 +1,79 @@
 """Costs with memory: what a fast memory and a shared batch load, and who pays for it."""
 
+import functools
 from collections import OrderedDict
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ccenv.agents.searched import FixedMask
 from ccenv.simulator.extensions.loads import use
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.loading import NUM_EXPERTS
+from ccenv.tasks.loading import NUM_EXPERTS, TOKENS
 from tests.ccenv.episodes import DOCUMENTS, seeded
 
-BLOCKS = 5
+BLOCKS = 6
 PRICES = {"cost_weight": 0.0, "load_weight": 0.6 * NUM_EXPERTS}
 MEMORY = DOCUMENTS | {"reward_kwargs": PRICES}
+MASKS = st.lists(st.booleans(), min_size=NUM_EXPERTS, max_size=NUM_EXPERTS)
+
+
+@functools.cache
+def with_memory(size):
+    return seeded(2, **MEMORY, fast_memory=size)
+
+
+def missed(cache, kept, size):
+    """Blocks that a plain cache loads; those that are in it are used first."""
+    misses = [block for block in kept if block not in cache]
+    for block in [block for block in kept if block in cache] + misses:
+        if block not in cache and len(cache) == size:
+            cache.popitem(last=False)
+        cache[block] = True
+        cache.move_to_end(block)
+    return len(misses)
 
 
 @given(
-    masks=st.lists(st.lists(st.booleans(), min_size=BLOCKS, max_size=BLOCKS), max_size=12),
+    episode=st.lists(st.tuples(MASKS, MASKS), max_size=TOKENS),
+    size=st.sampled_from([1, 3, NUM_EXPERTS]),
+)
+def test_each_row_has_a_plain_cache_from_which_the_least_recently_used_block_goes(episode, size):
+    simulator, caches = with_memory(size), (OrderedDict(), OrderedDict())
+    observation = simulator.begin()
+    for masks in map(torch.tensor, episode):
+        for seen, cache in zip(observation, caches, strict=True):
+            assert seen[:NUM_EXPERTS].nonzero().flatten().tolist() == sorted(cache)
+        step = simulator.step(masks)
+        kept = [mask.nonzero().flatten().tolist() for mask in masks]
+        misses = [missed(cache, row, size) for cache, row in zip(caches, kept, strict=True)]
+        assert step.told["misses"].tolist() == pytest.approx(misses)
+        observation = step.observation
+
+
+@example(history=[3, 5], kept={1, 4, 5}, order=range(BLOCKS), size=2)
+@given(
+    history=st.lists(st.integers(0, BLOCKS - 1)),
+    kept=st.sets(st.integers(0, BLOCKS - 1)),
+    order=st.permutations(range(BLOCKS)),
     size=st.integers(1, BLOCKS),
 )
-def test_it_is_a_plain_cache_from_which_the_least_recently_used_block_goes(masks, size):
-    used, cache = torch.full((2, BLOCKS), -1), OrderedDict()
-    for number, mask in enumerate(masks):
-        rows = torch.tensor([mask, [False] * BLOCKS])
-        used, loaded = use(used, rows, size, number * BLOCKS)
-        misses = []
-        for block in (block for block, kept in enumerate(mask) if kept):
-            if block not in cache:
-                misses.append(block)
-                if len(cache) == size:
-                    cache.popitem(last=False)
-            cache[block] = True
-            cache.move_to_end(block)
-        assert loaded[0].nonzero().flatten().tolist() == misses
-        assert (used[0] >= 0).nonzero().flatten().tolist() == sorted(cache)
-        assert not loaded[1].any()
+def test_kept_blocks_in_memory_are_no_misses_in_whatever_order_blocks_are_numbered(
+    history, kept, order, size
+):
+    one_hot = torch.eye(BLOCKS, dtype=torch.bool)
+    mask, used = one_hot[[*kept]].any(dim=0)[None], torch.full((1, BLOCKS), -1)
+    for block in history:
+        used, _ = use(used, one_hot[block, None], size)
+    after, loaded = use(used, mask, size)
+    assert torch.equal(loaded, mask & (used < 0))
+    renumbered, loaded_of_others = use(used[:, order], mask[:, order], size)
+    assert torch.equal(loaded_of_others, loaded[:, order])
+    # Of more than fit, which ones stay is up to their numbers.
+    if len(kept) <= size:
+        assert torch.equal(renumbered >= 0, after[:, order] >= 0)
 
 
 def test_a_block_that_was_loaded_costs_nothing_until_it_has_gone():
