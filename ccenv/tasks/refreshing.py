@@ -17,6 +17,7 @@ from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.protocol import repeat_rows, rows_each
+from ccenv.networks.core.stage import put_rows
 from ccenv.tasks.problem import (
     SIZES,
     OneGate,
@@ -107,7 +108,7 @@ class Staleness(OneGate):
         hidden = repeat_rows(hidden, rows_each(len(hidden.stale), len(mask)))
         rows = mask[:, 0].nonzero().squeeze(1)
         fresh = self.layer(hidden.stale.index_select(0, rows)[:, None])[:, 0]
-        stale = hidden.stale.index_copy(0, rows, fresh)
+        stale = put_rows(hidden.stale, rows, fresh)
         return replace(hidden, stale=stale, belief=hidden.belief.masked_fill(mask[:, 0], 0.0))
 
     def logits(self, hidden: Summary, backend: str = "auto") -> Tensor:

@@ -74,7 +74,8 @@ class Counter(OneGate):
         kept = torch.ones_like(hidden.count, dtype=torch.bool) if mask is None else mask[:, 0]
         rows = kept.nonzero().squeeze(1)
         more = self.layer(hidden.seen.index_select(0, rows)[:, :1])[:, 0]
-        return replace(hidden, count=hidden.count.index_add(0, rows, more))
+        count = hidden.count.index_add(0, rows, more.to(hidden.count.dtype))
+        return replace(hidden, count=count)
 
     def logits(self, hidden: Marks, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`; before the last position no answer is right."""

@@ -188,6 +188,8 @@ class SkipGRU(GatedNetwork):
 
     def _updated(self, before: Any, symbol: Any, weights: Tensor | None) -> Tensor:
         found: Tensor = self.stem.gru(self.stem.embedding(symbol[:, None]), before[None])[0][:, 0]
+        # Under autocast a GPU's layer gives another dtype than the state has.
+        found = found.to(before.dtype)
         return found if weights is None else before + weights * (found - before)
 
     def answer(self, state: Tensor, symbol: Tensor) -> Tensor:

@@ -16,6 +16,15 @@ Places = tuple[Tensor, Tensor]
 """Which sequence each row reads, rising, and how many of its positions: int64 [rows] each."""
 
 
+def write_pair(cached: Pair, at: tuple[Any, ...], own: Pair) -> None:
+    """Writes keys and values of positions into those of sequences, in the dtype of these.
+
+    Under autocast products have another dtype than a cache that was made before them.
+    """
+    for there, new in zip(cached, own, strict=True):
+        there[at] = new.to(there.dtype)
+
+
 class CausalAttention(nn.Module):
     """x + attention(norm(x)) to positions up to one's own, of whole sequences or of single rows."""
 

@@ -31,6 +31,7 @@ from ccenv.networks.core.protocol import (
     repeat_rows,
     rows_each,
 )
+from ccenv.networks.core.stage import put_rows
 from ccenv.networks.text.tokens import (
     check_order,
     check_windows,
@@ -294,8 +295,8 @@ class Ngram(GatedNetwork):
         left = left * (1 - shares.sum(dim=1, keepdim=True))
         return replace(
             hidden,
-            found=hidden.found.index_copy(0, rows, found),
-            left=hidden.left.index_copy(0, rows, left),
+            found=put_rows(hidden.found, rows, found),
+            left=put_rows(hidden.left, rows, left),
         )
 
     def looked_up(self, length: int, keys: Tensor, lengths: Tensor) -> Tensor:

@@ -45,7 +45,13 @@ from ccenv.networks.core.protocol import (
 )
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import fully_connected, in_major_linear
-from ccenv.networks.text.attention import CausalAttention, Pair, copies_keys, read_earlier
+from ccenv.networks.text.attention import (
+    CausalAttention,
+    Pair,
+    copies_keys,
+    read_earlier,
+    write_pair,
+)
 from ccenv.networks.text.tokens import (
     Sequences,
     check_windows,
@@ -473,7 +479,8 @@ def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | No
     keys, values = map(kept, cache.symbols)
     whole, contexts = kept(cache.whole), kept(cache.contexts)
     number = sequence * -(-network.window // network.patch_size) + patch
-    _, keys[number, :, hidden.lag], values[number, :, hidden.lag] = network.parts(hidden.local)
+    _, *found = network.parts(hidden.local)
+    write_pair((keys, values), (number, slice(None), hidden.lag), (found[0], found[1]))
     if network.may_end(cache):
         # Of all rows where all are at one place, which needs no look at the device.
         ends = slice(None) if cache.sequences.at is not None else network.ends_patch(place)
@@ -481,7 +488,7 @@ def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | No
         for layer, pair in zip(network.layers(), cache.entries, strict=True):
             x, own = layer.attention.at(x, pair, at)
             x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
-            pair[0][at[0], :, at[1]], pair[1][at[0], :, at[1]] = own
+            write_pair(pair, (at[0], slice(None), at[1]), own)
             entries = (*entries, pair)
         whole[at[0], at[1] + 1] = network.norm(x)
     sequences = cache.sequences.after()

@@ -16,7 +16,7 @@ from ccenv.base.masks import as_mask, full_mask, gate_values_of
 from ccenv.networks.core.exit_state import Flow, leave
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Earlier
-from ccenv.networks.text.attention import Pair
+from ccenv.networks.text.attention import Pair, write_pair
 from ccenv.networks.text.parts import LayerPart, Model
 from ccenv.networks.text.skipped_layers import run_kept, run_kept_of_sequences
 from ccenv.networks.text.tokens import Sequences, sequences_of, windows_of
@@ -163,8 +163,7 @@ class Position:
         for left in self.left or ():
             sequence = self.sequence[left.rows]
             at = sequence, slice(None), self.num_read(left.layer)[left.rows]
-            for cached, own in zip(pairs[left.layer], left.pair, strict=True):
-                cached[at] = own
+            write_pair(pairs[left.layer], at, left.pair)
             if self.cache.counts:
                 more = 1 if left.kept is None else left.kept.long()
                 self.cache.counts[left.layer][sequence, self.place[left.rows] + 1] += more
