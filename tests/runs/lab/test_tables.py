@@ -36,33 +36,6 @@ def test_tables_of_all_pages_are_those_of_the_recorded_results():
     assert tables.main([*marked, "--check", "--results-dir", str(RESULTS)]) == 0
 
 
-def lines_of(page, table):
-    """The lines of a page's table, first column first, cells as texts."""
-    text = (ROOT / "runs/docs/results" / page).read_text()
-    found = text.partition(f"<!-- table: {table} -->")[2].partition("<!-- end -->")[0]
-    rows = [line.strip("| ").split("|") for line in found.strip().splitlines()[2:]]
-    return [[cell.strip() for cell in row] for row in rows]
-
-
-def test_figures_of_the_readmes_sentences_are_those_of_the_tables():
-    readme = (ROOT / "README.md").read_text()
-    sequences = lines_of("sequences.md", "sequences/at-equal-macs-bits-mode")
-    (hashed,) = (row for row in sequences if row[0].startswith("hash 1 of 16 experts"))
-    assert f"needs {-float(hashed[4].split()[0]):.2f} bits less than a dense one" in readme
-    text = {row[0]: row for row in lines_of("text.md", "text/at-equal-macs-bits-mode")}
-    dense = {row[0]: row for row in lines_of("text.md", "text/at-equal-error-bits-mode")}
-    for kept, units in ((1, "256, then 128"), (2, "512, then 256")):
-        row = text[f"rloo 32,32 x 16, {kept} kept, context 8"]
-        other = dense[f"dense {units}, context 8, rate 0.005"]
-        macs = [int(cell.replace(",", "")) for cell in (row[1], other[1])]
-        assert macs[0] < macs[1] / 19
-        assert float(row[2].split()[0]) < float(other[2].split()[0])
-    updates = [row for row in lines_of("sequences.md", "over-text") if row[0] == "updates"]
-    learned = [row for row in updates if row[2].startswith("rloo")]
-    ahead = [f"{float(row[5]):.2f}" for row in learned if not row[6].startswith("[-")]
-    assert f"has {' and '.join(ahead)} nats less than the best rule at two of three" in readme
-
-
 def test_a_table_without_a_record_says_so(tmp_path, capsys):
     (tmp_path / "README.md").write_text("<!-- table: nothing -->\n<!-- end -->\n")
     arguments = [str(tmp_path / "README.md"), "--results-dir", str(tmp_path)]
