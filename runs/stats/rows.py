@@ -254,7 +254,8 @@ def random_masks_at_cost(
 ) -> dict[str, tuple[dict[int, float], str]]:
     """Label -> (seed -> random masks' error at the total cost of that seed's run; or why not).
 
-    Of all but ceilings and the random masks themselves; no seed has one unless all have.
+    Of all but ceilings and the random masks themselves, and of seeds that random masks have, too;
+    none of these has one unless all have.
     """
     floors: dict[str, list[Result]] = {}
     for runs in results.values():
@@ -270,7 +271,8 @@ def random_masks_at_cost(
         if None in costs.values():
             errors, why = [], "unknown cost"
         else:
-            errors = known([error_at(curves.get(seed, ()), cost) for seed, cost in costs.items()])
+            costs = {seed: cost for seed, cost in costs.items() if seed in curves}
+            errors = known([error_at(curves[seed], cost) for seed, cost in costs.items()])
         found[label] = dict(zip(costs, errors, strict=bool(errors))), why
     return found
 

@@ -14,7 +14,7 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.observations import LAST_SYMBOLS
-from tests.ccenv.episodes import NUM_SYMBOLS, seeded
+from tests.ccenv.episodes import NUM_SYMBOLS, seeded, windows
 
 WITH_EMBEDDINGS = ["actor_critic", "disarm", "gumbel", "rloo", "straight_through", "topk"]
 
@@ -68,6 +68,14 @@ def test_what_reads_numbers_is_refused_of_texts_before_a_network_is_trained(
     )
     with pytest.raises(ValueError, match=message):
         make(weights=weights, **settings)
+
+
+def test_a_symbol_that_the_network_has_no_row_for_is_refused_wherever_it_is():
+    """On a GPU a look-up that is out of range ends every later call, too."""
+    split = windows("train")
+    split.images[-1, 2] = NUM_SYMBOLS + 4
+    with pytest.raises(ValueError, match=r"knows every symbol .* no 11 "):
+        make(dataset=lambda _: split)
 
 
 @pytest.mark.parametrize("size", [5, ONE_HOT])
