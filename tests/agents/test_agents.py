@@ -77,6 +77,20 @@ def test_every_agent_learns_a_little_the_same_by_its_seed_and_hands_on_what_it_h
         assert torch.equal(fresh.parameters()[key], value), key
 
 
+@pytest.mark.parametrize("name", ["reinforce", "actor_critic", "disarm", "reinforce_lagrangian"])
+def test_a_bonus_on_entropy_fades_to_nothing_at_the_end_of_training(name):
+    def gradient(progress, entropy_weight):
+        agent = make_agent(name, rows=16, entropy_weight=entropy_weight)
+        agent.progress = progress
+        agent.update(collect_rollout(agent.simulator, agent, agent.generator))
+        return torch.cat([one.grad.flatten() for one in agent.scores.parameters()])
+
+    plain = gradient(0.0, 0.0)
+    assert torch.equal(gradient(1.0, 1.0), plain)
+    assert torch.equal(gradient(0.5, 1.0), gradient(0.0, 0.5))
+    assert not torch.equal(gradient(0.0, 1.0), plain)
+
+
 NOT_ON_LAYERS = ("act", "pondernet", "entropy_threshold")
 
 

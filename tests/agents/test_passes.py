@@ -11,6 +11,14 @@ from tests.ccenv.episodes import same_weights, seeded
 
 SEQUENCE = {"dataset": "documents", "network": "documents", "episode": "sequence"}
 SEQUENCE |= {"reward": "probability_minus_cost"}
+GATES = {
+    "dataset": "python_bundled@3",
+    "network": "lm",
+    "network_kwargs": {"depth": 2, "width": 4, "num_heads": 2, "ffn_width": 3, "num_experts": 2},
+    "episode": "sequence",
+    "weights": "cotrain",
+}
+"""Several gates at several positions."""
 
 
 def drawn(settings, **own):
@@ -37,7 +45,17 @@ def test_what_has_moved_further_than_the_range_in_its_direction_gains_nothing(mo
     assert torch.autograd.grad(found.sum(), log_prob)[0] == 0
 
 
-@pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE])
+@pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE, GATES])
+@pytest.mark.parametrize("num_kept", [None, 1])
+def test_log_probabilities_of_a_rollout_are_those_of_its_steps_in_turn(settings, num_kept):
+    agent, rollout = drawn(settings, num_kept=num_kept)
+    found = log_probs(agent, rollout)
+    for step, (seen, action) in enumerate(zip(rollout.observations, rollout.actions, strict=True)):
+        blocks = agent.distribution(seen, step % rollout.num_layers)
+        torch.testing.assert_close(found[step], blocks.log_prob(action))
+
+
+@pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE, GATES])
 @pytest.mark.parametrize("num_kept", [None, 1])
 def test_every_pass_takes_every_episode_once_with_what_belongs_to_it(settings, num_kept):
     agent, rollout = drawn(settings, num_kept=num_kept, num_epochs=2, num_minibatches=3)

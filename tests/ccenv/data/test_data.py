@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ccenv.base.machine import user_cache
 from ccenv.data import SPLITS, Split, check_split, data_root, load_split, npz, real
@@ -58,6 +60,23 @@ def test_the_splits_of_digits_together_are_scikit_learns_digits():
     ours = sorted(row for split in SPLITS for row in rows_of(load_split("digits", split)))
     theirs = (table[:, :-1] / 16).astype(np.float32)
     assert ours == sorted(row.tobytes() for row in theirs)
+
+
+@given(groups=st.integers(0, 20), together=st.integers(1, 5), seed=st.integers(0, 99))
+def test_a_shuffled_pass_has_every_row_once_and_sequences_whole(groups, together, seed):
+    rows = torch.arange(groups * together)
+    split = Split(rows[:, None], rows, num_classes=1, together=together)
+    order = split.shuffled(torch.Generator().manual_seed(seed))
+    assert torch.equal(order.sort().values, rows)
+    sequences = order.view(-1, together)
+    assert torch.equal(sequences, sequences[:, :1] + torch.arange(together))
+
+
+def test_shuffled_passes_begin_with_every_row_alike():
+    split = Split(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64), num_classes=1)
+    draws = torch.Generator().manual_seed(0)
+    first = torch.stack([split.shuffled(draws)[0] for _ in range(400)])
+    assert first.bincount().tolist() == pytest.approx([100] * 4, abs=30)
 
 
 def test_an_npz_file_of_ones_own_is_a_data_set_by_its_name(root):

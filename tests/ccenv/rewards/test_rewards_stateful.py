@@ -13,7 +13,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import StatefulReward, make_reward
-from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian
+from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, relative_excess
 from ccenv.rewards.latency import TimeTable, numbers_kept, time_table, times_fingerprint
 from ccenv.rewards.potential import fit_probe
 from ccenv.simulator.evaluate import evaluate
@@ -132,6 +132,28 @@ def test_a_pid_controller_with_the_integral_alone_is_dual_ascent(costs, limit):
         integral.update(finished(cost))
         assert integral.price == pytest.approx(plain.price, rel=1e-9, abs=1e-12)
         assert plain.price >= 0
+
+
+@given(
+    costs=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40),
+    limit=st.floats(0.05, 1),
+    gain=st.floats(0, 5),
+)
+def test_a_derivative_gain_raises_the_price_while_the_excess_rises_and_never_lowers_it(
+    costs, limit, gain
+):
+    plain, damped = (
+        PidLagrangian(limit, 0.0, derivative_gain=one, smoothing=0.0, update_every=1)
+        for one in (0.0, gain)
+    )
+    before = 0.0
+    for cost in costs:
+        plain.update(finished(cost))
+        damped.update(finished(cost))
+        excess = relative_excess(cost, limit)
+        rise, before = max(0.0, excess - before), excess
+        added = gain * rise * (plain.price + plain.price_scale)
+        assert damped.price == pytest.approx(plain.price + added)
 
 
 @given(

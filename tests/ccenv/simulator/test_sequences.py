@@ -124,9 +124,18 @@ def test_a_network_learns_from_what_the_episode_was(name):
     simulator = simulator_of(name, num_images=4)
     agent = AGENTS["reinforce"](simulator)
     rollout = collect_rollout(simulator, agent, agent.generator)
-    assert rollout.returns.shape == (simulator.num_steps, 4)
+    assert rollout.rewards.shape == (simulator.num_steps, 4)
     loss = simulator.update_network()["network_loss"]
     assert loss == pytest.approx(rollout.nll.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_return_is_what_is_paid_from_its_decision_on_and_nothing_before_it(name):
+    simulator = simulator_of(name, num_images=4)
+    agent = AGENTS["reinforce"](simulator)
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    later = torch.cat([rollout.returns[1:], torch.zeros(1, 4)])
+    torch.testing.assert_close(rollout.returns, rollout.rewards + later)
 
 
 def test_gradients_go_back_to_the_first_update():
