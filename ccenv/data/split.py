@@ -77,6 +77,13 @@ class Split:
         images = as_floats(images)
         return images, self.labels.index_select(0, indices).long()
 
+    @property
+    def most_telling(self) -> Tensor:
+        """Number of a row to try a network with, int64 [1]: one with the highest of symbols."""
+        if isinstance(self.images, Rows) or self.images.dtype != torch.int64:
+            return torch.zeros(1, dtype=torch.int64, device=self.images.device)
+        return self.images.flatten(1).amax(dim=1).argmax(keepdim=True)
+
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """Numbers of all rows in a random order, int64 [rows]; what belongs together stays so."""
         groups = torch.randperm(len(self) // self.together, generator=generator)

@@ -114,7 +114,7 @@ class Simulator:
         self.transforms = transform_names(asked.transforms)
         self.data = self.load(asked.split).to(self.device)
         self.image_shape = self.data.image_shape
-        called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
+        called = dataset_name(asked.dataset)
         self.positions = num_positions(self.data, called, self.is_sequence)
         # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
@@ -124,7 +124,7 @@ class Simulator:
         self.weights, self.weights_kwargs = weights, weights_kwargs
         self.source = source_of(asked, self.data)
         self.network = self.source.build(0)
-        inputs = self.data.batch(first.to(self.device))[0]
+        inputs = self.data.batch(self.data.most_telling)[0]
         check_reads(self.network, inputs.cpu(), called)
         if self.is_sequence:
             continues(self.network)
