@@ -164,6 +164,36 @@ def compare_intervals(error: Interval, floor: Interval) -> str:
     return "worse" if error.low > floor.high else "no difference"
 
 
+NO_MORE, MORE, UNDECIDED = "no more", "more", "not decided"
+"""Findings of `decide`."""
+
+
+def decide(theirs: Interval, ours: Interval, margin: float) -> str:
+    """Decides by 95 % intervals whether a number is more than ours; sentences follow it alone.
+
+    Args:
+        theirs: the number; without ends, as counts have it, its mean stands for both.
+        ours: what it is compared with, with its ends.
+        margin: share of our mean by which theirs may be more.
+
+    Returns:
+        `MORE` where the intervals lie apart; `NO_MORE` where they do not, and the interval of the
+        difference, as of independent numbers, ends within the margin; else `UNDECIDED`: one of the
+        intervals is too wide.
+
+    >>> narrow, wide = Interval(5.4, None, 4.9, 5.9), Interval(5.4, None, 1.1, 9.7)
+    >>> decide(narrow, narrow, 0.25), decide(wide, narrow, 0.25), decide(narrow, wide, 0.25)
+    ('no more', 'not decided', 'not decided')
+    """
+    low, high = (theirs.mean if end is None else end for end in (theirs.low, theirs.high))
+    if compare_intervals(Interval(theirs.mean, None, low, high), ours) == "worse":
+        return MORE
+    reach = math.hypot(
+        high - theirs.mean, ours.mean - (ours.mean if ours.low is None else ours.low)
+    )
+    return NO_MORE if theirs.mean - ours.mean + reach <= margin * ours.mean else UNDECIDED
+
+
 def paired_difference(
     ours: Mapping[int, float], theirs: Mapping[int, float], level: float = 0.95
 ) -> Interval | None:

@@ -10,13 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ccenv.runs.stats.intervals import FEWEST, Interval, compare_intervals, with_interval
+from ccenv.runs.stats.intervals import (
+    FEWEST,
+    MORE,
+    NO_MORE,
+    UNDECIDED,
+    Interval,
+    compare_intervals,
+    decide,
+    with_interval,
+)
 from ccenv.runs.stats.measures import MASKS
 
 Row = Mapping[str, Any]
 """As `Comparison.rows` hold it."""
 SLACK = 1.05
 """Of a budget that a row may use: rows that are meant for one differ by that."""
+MARGINS = {"error": 0.25, "bits": 0.02}
+"""What two rows are compared by -> share of a policy's number by which a baseline that matches it
+may have more, at the upper end of the difference's interval."""
 NAMED = 6
 """Most methods that are named as not significantly different from the first."""
 AGAINST_RANDOM = {
@@ -98,9 +110,10 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
     """Two sentences for each data set: learned policies against random masks, and all baselines.
 
     A baseline matches a policy if it needs no more MACs and memory, and its error (of texts, its
-    bits) is not significantly higher. Rows are named by their methods. Ceilings, which know the
-    labels, are left out, and policies of few seeds are named as such. Rows that repeat another in
-    all common seeds are named and count once. Nothing is called best.
+    bits) is no more by `ccenv.runs.stats.intervals.decide`; where intervals are too wide for that,
+    it is not decided. Rows are named by their methods. Ceilings, which know the labels, are left
+    out, and policies of few seeds are named as such. Rows that repeat another in all common seeds
+    are named and count once. Nothing is called best.
 
     Args:
         rows: of `ccenv.runs.engine.jobs.SweepRuns.rows`.
@@ -156,24 +169,32 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
     """Which learned policies are matched by a baseline of no more compute and memory."""
     if not baselines:
         return "There is no baseline in this comparison."
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
     unknown = [policy for policy in learned if not policy["macs"]]
     learned = [policy for policy in learned if policy["macs"]]
     said = f"MACs are unknown of {spoken(methods_of(unknown))}." if unknown else ""
     if not learned:
         return said
     for policy in learned:
-        matching = [one for one in baselines if matches(one, policy)]
-        groups.setdefault(tuple(methods_of(matching)), []).append(policy)
+        found: dict[str, list[Row]] = {}
+        for one in baselines:
+            found.setdefault(matches(one, policy), []).append(one)
+        word = next((word for word in (NO_MORE, UNDECIDED) if word in found), MORE)
+        names = tuple(methods_of(found[word])) if word != MORE else ()
+        groups.setdefault((word, names), []).append(policy)
     every = f"no baseline ({spoken(methods_of(baselines))}) matches"
     parts = []
-    for names in sorted(groups, key=lambda names: not names):
-        who, _ = named_rows(groups[names], learned)
+    for word, names in sorted(groups, key=lambda key: (NO_MORE, UNDECIDED, MORE).index(key[0])):
+        who, _ = named_rows(groups[word, names], learned)
         verb = "matches" if len(names) == 1 else "match"
-        parts.append(f"{f'{spoken(names)} {verb}' if names else every} {who}")
+        claim = f"{f'{spoken(names)} {verb}' if names else every} {who}"
+        parts.append(
+            f"these intervals do not decide whether {claim}" if word == UNDECIDED else claim
+        )
     score = score_name(learned[0], baselines[0])
     sentence = (
-        f"With no more compute and memory, and not significantly more {score}, {'; '.join(parts)}."
+        f"With no more compute and memory, and not significantly more {score} (at most "
+        f"{100 * MARGINS[score]:.0f} % more), {'; '.join(parts)}."
     )
     return f"{sentence} {said}".strip()
 
@@ -213,22 +234,22 @@ def far_masks(learned: Sequence[Row]) -> list[str]:
     return said
 
 
-def matches(baseline: Row, policy: Row) -> bool:
-    """Whether a baseline needs no more MACs and memory, and has no significantly higher error.
+def matches(baseline: Row, policy: Row) -> str:
+    """Whether a baseline needs no more MACs and memory, and has no more error: as `decide` says it.
 
     Bits take the place of the error where both rows have them. Memory may be 5 % more, and is
     compared where both rows know it. Of a baseline with few seeds, such as counts, its mean is
-    compared with the policy's interval.
+    compared.
     """
     name = score_name(policy, baseline)
-    ours, theirs = policy[name], baseline[name]
-    lowest = theirs["low"] if len(baseline["seeds"]) >= FEWEST else theirs["mean"]
+    theirs, ours = (Interval(**row[name]) for row in (baseline, policy))
     sizes = policy["memory_bytes"], baseline["memory_bytes"]
     is_larger = None not in sizes and sizes[1] > SLACK * sizes[0]
-    if not baseline["macs"]:
-        return False
-    is_dearer = baseline["macs"]["mean"] > policy["macs"]["mean"]
-    return bool(lowest <= ours["high"]) and not is_larger and not is_dearer
+    is_dearer = not baseline["macs"] or baseline["macs"]["mean"] > policy["macs"]["mean"]
+    if is_larger or is_dearer:
+        return MORE
+    has_few = len(baseline["seeds"]) < FEWEST
+    return decide(Interval(theirs.mean) if has_few else theirs, ours, MARGINS[name])
 
 
 def score_name(policy: Row, baseline: Row) -> str:

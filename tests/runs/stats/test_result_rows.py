@@ -73,6 +73,9 @@ def test_what_makes_a_seed_hard_for_both_cancels():
     }
     *_, less, equal = make_rows(results)
     assert (less.verdict, equal.verdict) == ("better", "no difference")
+    # Seeds that random masks do not have take nothing away.
+    more = {"less": [*results["less"], result("mine", 3, 0.3, 0.9)]}
+    assert make_rows(results | more)[2].above_random == less.above_random
 
 
 def test_beyond_the_rates_there_is_no_verdict():

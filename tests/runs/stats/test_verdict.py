@@ -1,5 +1,6 @@
 """Laws of the sentence about the best method, on tables whose answers are known."""
 
+import math
 import re
 from functools import partial
 
@@ -61,8 +62,8 @@ def test_who_is_best_lies_apart_from_all_others(contenders, score):
         assert found.startswith(f"{ours.name} ")
 
 
-row_of = partial(table_row, learns=True)
-MATCHED = "With no more compute and memory, and not significantly more error, "
+row_of = partial(table_row, learns=True, half=0.005)
+MATCHED = "With no more compute and memory, and not significantly more error (at most 25 % more), "
 STATIC = row_of("static", 0.05, 100, learns=False)
 RANDOM = row_of("random", 0.30, 50, learns=False)
 
@@ -97,6 +98,47 @@ def test_sentences_name_the_baselines_that_match_a_policy(rows, sentences):
     assert " ".join(baseline_sentences(rows)).endswith(
         f"random masks of the same cost, {sentences}"
     )
+
+
+def interval_row(label, low, high, **more):
+    return row_of(label, (low + high) / 2, 100, half=(high - low) / 2, **more)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "policy"),
+    [((0.011, 0.097), (0.049, 0.059)), ((0.049, 0.059), (0.011, 0.097))],
+)
+def test_no_sentence_says_matches_of_an_interval_that_is_too_wide(baseline, policy):
+    rows = [interval_row("a", *policy), interval_row("static", *baseline, learns=False)]
+    said = baseline_sentences(rows)[1]
+    assert said == f"{MATCHED}these intervals do not decide whether static matches a."
+    # What is decided about another baseline is said instead.
+    narrow = interval_row("pruned", 0.04, 0.05, learns=False)
+    if policy == (0.049, 0.059):
+        assert baseline_sentences([*rows, narrow])[1] == f"{MATCHED}pruned matches a."
+
+
+ENDS = st.tuples(st.integers(0, 200), st.integers(0, 200)).map(sorted)
+
+
+@given(ENDS, ENDS)
+def test_matching_is_decided_by_the_interval_of_the_difference(theirs, ours):
+    theirs, ours = ([end / 1000 for end in ends] for ends in (theirs, ours))
+    (middle, half), (our_middle, our_half) = (
+        ((low + high) / 2, (high - low) / 2) for low, high in (theirs, ours)
+    )
+    rows = [interval_row("a", *ours), interval_row("static", *theirs, learns=False)]
+    said = baseline_sentences(rows)[1]
+    least, most = (
+        middle - our_middle - half - our_half,
+        middle - our_middle + math.hypot(half, our_half),
+    )
+    if least > 1e-9:
+        assert "no baseline" in said
+    elif least < -1e-9 and most < 0.25 * our_middle - 1e-9:
+        assert said == f"{MATCHED}static matches a."
+    elif least < -1e-9 and most > 0.25 * our_middle + 1e-9:
+        assert "do not decide" in said
 
 
 def test_sentences_leave_out_ceilings_and_say_where_seeds_are_few():
