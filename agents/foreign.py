@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, OnRollout, ignore
+from ccenv.base.given_files import ZIP, check_plain_file
 from ccenv.base.registry import import_object
 from ccenv.base.values import as_settings, in_a_line, shown
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.evaluate import policy_of
 from ccenv.simulator.policy import lacks_normaliser
 
-ZIP, PARTS = ".zip", {"data", "policy.pth"}
-"""A file of Stable-Baselines3, and what it holds at least."""
+PARTS = {"data", "policy.pth"}
+"""What a zip of Stable-Baselines3 holds at least."""
 ALGORITHMS = {
     "stable_baselines3": ("PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"),
     "sb3_contrib": ("TRPO", "MaskablePPO", "RecurrentPPO", "QRDQN", "TQC", "CrossQ", "ARS"),
@@ -159,8 +160,12 @@ def in_order_of_numbers(path: Path) -> list[Any]:
 
 def open_zip(path: Path, trusted: Sequence[str]) -> Any:
     """A model that Stable-Baselines3 or sb3-contrib saved; ValueError if it cannot be."""
-    if not path.is_file():
-        raise ValueError(f"expected a zip of Stable-Baselines3, got no such file: {path}")
+    try:
+        check_plain_file(path, ZIP)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"expected a zip of Stable-Baselines3, got no such file: {path}"
+        ) from error
     if not zipfile.is_zipfile(path) or not set(zipfile.ZipFile(path).namelist()) >= PARTS:
         raise ValueError(
             f"expected a zip of Stable-Baselines3 (model.save), got another file: {path}"
@@ -180,6 +185,7 @@ def open_zip(path: Path, trusted: Sequence[str]) -> Any:
     statistics = path.with_suffix(".pkl")
     if lacks_normaliser(model) is not False and statistics.is_file():
         what = "statistics of VecNormalize"
+        check_plain_file(statistics, ZIP)
         found = unpickled(what, load_statistics, statistics, trusted)
         vars(model)["_vec_normalize_env"] = found
     return model

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccenv.base.given_files import TENSORS, check_plain_file
+
 CHECKSUM = "sha256"
 """under which name the checksum stands in the file's metadata."""
 
@@ -102,12 +104,11 @@ def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[
     """
     from safetensors import SafetensorError, safe_open
 
+    check_plain_file(path, TENSORS)
     try:
         with safe_open(path, framework=framework) as file:
             texts: dict[str, str] = file.metadata() or {}
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"expected a safetensors file at {path}, got none") from error
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise DamagedFileError(
             f"expected a safetensors file in {path}, got {type(error).__name__}: {error}"

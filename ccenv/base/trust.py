@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ccenv.base.given_files import MOST_DEEP
 from ccenv.base.registry import TABLES, import_object, nearest, today
 from ccenv.base.values import shortened, shown
 
@@ -20,8 +21,6 @@ NOT_FOLLOWED = {
 }
 """Kind of a text -> what leads to no module: a place to write to, a device, and the reader's own
 data by a name without a folder (a file, or a folder of images with their size behind an @)."""
-MOST_DEEP = 32
-"""Content is not nested deeper."""
 
 
 def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] = ()) -> None:

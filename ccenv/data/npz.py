@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.given_files import read_text
 from ccenv.base.machine import machine_memory
 from ccenv.data.split import Split, training_part
 
@@ -145,7 +146,7 @@ def check_checksum(path: Path) -> None:
     note = path.with_name(path.name + ".sha256")
     if not note.exists():
         return
-    expected = (note.read_text().split() or ["(nothing)"])[0].lower()
+    expected = (read_text(note).split() or ["(nothing)"])[0].lower()
     got = file_sha256(path)
     if got != expected:
         raise ValueError(

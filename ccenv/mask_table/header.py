@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.files import DamagedFileError
+from ccenv.base.given_files import check_content
 from ccenv.base.values import shown
 
 if TYPE_CHECKING:  # tables are read and played without torch
@@ -177,6 +178,11 @@ def header_text(header: Header) -> str:
     return json.dumps(dataclasses.asdict(header), sort_keys=True)
 
 
+def is_object(value: Any) -> bool:
+    """Whether it is values by name."""
+    return isinstance(value, dict)
+
+
 def is_text(value: Any) -> bool:
     """Whether it is a text that a terminal shows as it is."""
     return isinstance(value, str) and value.isprintable()
@@ -190,22 +196,6 @@ def is_count(value: Any, most: int = 2**63 - 1) -> bool:
 def is_list(value: Any, of: Callable[[Any], bool]) -> bool:
     """Whether it is a list of such values."""
     return isinstance(value, list) and all(map(of, value))
-
-
-def is_plain_json(value: Any, depth: int = 10) -> bool:
-    """Whether it is made of texts, finite numbers, lists and names with values, not too deep."""
-    if isinstance(value, dict):
-        return all(map(is_text, value)) and is_plain_json([*value.values()], depth)
-    if isinstance(value, list):
-        return depth > 0 and all(is_plain_json(one, depth - 1) for one in value)
-    return (
-        value is None or is_text(value) or (isinstance(value, int | float) and math.isfinite(value))
-    )
-
-
-def is_settings(value: Any) -> bool:
-    """Whether it is plain values by name."""
-    return isinstance(value, dict) and is_plain_json(value)
 
 
 def is_gate(value: Any) -> bool:
@@ -228,7 +218,7 @@ def is_menu(value: Any) -> bool:
 
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "network": (is_text, "a name"),
-    "settings": (is_settings, "plain settings by name"),
+    "settings": (is_object, "plain settings by name"),
     "weights": (is_text, "a checksum"),
     "gates": (
         lambda value: is_list(value, is_gate) and is_count(sum(g[1] for g in value), MOST_UNITS),
@@ -248,7 +238,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "num_images": (is_count, "a whole number of at least 1"),
     "data": (is_text, "a checksum"),
-    "made_with": (is_settings, "versions by name"),
+    "made_with": (is_object, "versions by name"),
 }
 """Field of JSON -> whether a value may stand there, and what is expected."""
 
@@ -272,6 +262,7 @@ def header_from(text: str) -> Header:
     """
     try:
         found = json.loads(text)
+        check_content(found)
         version = found.pop("version")
         unknown = {"made_with": {}, **found}.keys() ^ CHECKS.keys()
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -5,13 +5,12 @@ like as tables; `[environment]` and `[agent_settings]` may group them, as a run'
 """
 
 import dataclasses
-import json
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.given_files import read_json, read_toml
 from ccenv.base.trust import check_named
 from ccenv.base.values import shown
 from ccenv.runs.config.agent_settings import agent_parameters
@@ -95,9 +94,8 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
             project's nor trusted. Whether names and values are right is the plan's to say.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path) if path.suffix == ".json" else read_toml(path)
+    except OSError as error:
         raise ValueError(
             f"expected settings as TOML (or a run's config.json) in {path}, got {error}"
         ) from error

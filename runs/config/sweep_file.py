@@ -38,19 +38,19 @@ import dataclasses
 import itertools
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
+from ccenv.base.given_files import check_content, read_toml
 from ccenv.base.registry import ELSEWHERE, check_names
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
 from ccenv.runs.config.agent_settings import find_agent, known_settings
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.sweep import Cell, Sweep, check_run_count
-from ccenv.runs.config.values import check_sizes, opened
+from ccenv.runs.config.values import opened
 from ccenv.runs.store.untrusted_files import check_trusted
 
 OF_SWEEP = (
@@ -106,10 +106,8 @@ def read_sweep(path: Path, trusted: Sequence[str] = ()) -> Sweep:
         ValueError: naming the file, what was expected and what came.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"expected a sweep as TOML in {path}, got no such file") from error
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_toml(path)
+    except OSError as error:
         raise ValueError(f"expected a sweep as TOML in {path}, got {error}") from error
     try:
         sweep = sweep_of({"name": path.stem, **content}, trusted)
@@ -158,23 +156,18 @@ def sweep_of(content: Mapping[str, Any], trusted: Sequence[str] = ()) -> Sweep:
 def check_allowed(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
     """Refuses what no part of a file may hold, before any part is read.
 
-    That is code of modules that are not trusted, a folder to write to, letters that command a
-    terminal, and numbers that are not finite or that 64 bits cannot hold.
+    That is code of modules that are not trusted, a folder to write to, and what
+    `check_content` refuses.
     """
+    check_content(content)
     for place, value in leaves_of(content):
-        check_printable(place, "names")
-        check_sizes(place, value)
         if place.endswith(LOG_DIR):
             raise ValueError(
                 f"expected no {place}, got {shown(value)}: the reader of a sweep chooses where its "
                 "runs are written; leave it out, and give --log-dir (log_dir=)"
             )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"expected finite numbers, got {place} = {value}")
-        if isinstance(value, str):
-            check_printable(value, place)
-            if not PROSE.fullmatch(place):
-                check_trusted({SECTION.sub("", place): value}, trusted)
+        if isinstance(value, str) and not PROSE.fullmatch(place):
+            check_trusted({SECTION.sub("", place): value}, trusted)
 
 
 def check_keys(content: Mapping[str, Any], known: Sequence[str], kind: str, where: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ccenv.base.annotations import LARGEST_INTEGER, as_whole, fits, hint_in_words
+from ccenv.base.given_files import check_content
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import check_printable, shown
 
@@ -119,6 +120,7 @@ def check_plain(config: dict[str, Any]) -> None:
                     f"got {shown(value)}; give functions and classes as 'module:name'"
                 )
     for place, text in leaves_of(config):
+        check_content({place: text})
         if isinstance(text, str) and place != "log_dir":
             check_printable(text, place)
 

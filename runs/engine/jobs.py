@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.given_files import read_json
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
@@ -33,7 +34,7 @@ from ccenv.runs.stats.shapings import (
 )
 from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings, first_names
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file, recorded
+from ccenv.runs.store import recorded
 from ccenv.runs.store.identity import Key
 from ccenv.runs.store.provenance import data_checksum
 from ccenv.runs.store.seal import check_result_of, check_seal
@@ -254,7 +255,7 @@ def own_result(job: Job) -> dict[str, Any] | None:
     path = folder / run_folder.RESULT
     if not path.exists():
         return None
-    content = check_seal(json_file.check_json(path), str(path))
+    content = check_seal(read_json(path), str(path))
     return check_result_of(job.plan.program.seed, content, str(path)) | {"folder": str(folder)}
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.base.files import write_whole
+from ccenv.base.given_files import read_json
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
@@ -194,7 +195,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     json_file.write_sealed(target / run_folder.RESULT, result)
     started.keeper.remove()
     env.close()
-    return dict(json_file.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
+    return dict(read_json(target / run_folder.RESULT)) | {"folder": str(target)}
 
 
 def block_use_of(verdict: Evaluation) -> list[list[list[int]]]:

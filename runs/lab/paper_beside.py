@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.given_files import read_json
 from ccenv.runs.stats.cost_points import Point, make_point
 from ccenv.runs.stats.dense_comparison import best_on_validation, chosen_variants
-from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 from ccenv.runs.tables.sweep_table import Row, interval, markdown
 
@@ -79,7 +79,7 @@ def rows_in(path: Path) -> dict[str, Row]:
     """Label -> row of a recorded comparison; none where nothing is recorded yet."""
     if not path.exists():
         return {}
-    return {row["label"]: row for row in json_file.check_json(path)["rows"]}
+    return {row["label"]: row for row in read_json(path)["rows"]}
 
 
 def row_lines(row: Row, faithful: Mapping[str, Row], others: Path | None) -> list[list[Any]]:

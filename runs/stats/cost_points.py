@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ccenv.base.given_files import read_json
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import (
     ERROR,
@@ -26,7 +27,6 @@ from ccenv.runs.stats.measures import (
     transforms_of,
 )
 from ccenv.runs.stats.rows import known
-from ccenv.runs.store import json_file
 
 BySeed = Mapping[int, float]
 Times = Mapping[str, Mapping[int, BySeed]]
@@ -147,7 +147,7 @@ def times_in(results_dir: Path, sweep: str) -> dict[str, Times | None]:
     if not path.exists():
         return dict.fromkeys((*MODES, OWN))
     found: dict[str, dict[str, dict[int, dict[int, float]]]] = {draw: {} for draw in MODES}
-    for row in json_file.check_json(path)["rows"]:
+    for row in read_json(path)["rows"]:
         by_size = found[row["masks"]].setdefault(row["label"], {})
         by_seed = by_size.setdefault(int(row["batch_size"]), {})
         by_seed[int(row.get("seed", 0))] = statistics.median(row["milliseconds"])

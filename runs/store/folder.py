@@ -5,7 +5,6 @@ written last, under another name first.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ccenv.base.files import write_whole
+from ccenv.base.given_files import read_json, read_text
 from ccenv.base.machine import user_cache
 from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import check_seal
@@ -124,7 +124,7 @@ def drop_orphans(board: Path) -> list[str]:
     """
     dropped = []
     for told in sorted(board.glob(f"*/{OF_RUN}")):
-        curves, place = told.parent, told.read_text(encoding="utf-8", errors="replace").strip()
+        curves, place = told.parent, read_text(told).strip()
         if not curves.is_symlink() and not os.path.isdir(curves / place):
             shutil.rmtree(curves, ignore_errors=True)
             dropped.append(curves.name)
@@ -135,7 +135,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """The result of a finished run, None of any other."""
     path = folder / RESULT
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        result: dict[str, Any] = read_json(path)
     except (OSError, ValueError):
         return None
     check_seal(result, str(path))

@@ -1,4 +1,4 @@
-"""JSON on disk: (path, content) <-> a file that a reader sees whole or not at all."""
+"""JSON on disk: (path, content) -> a file that a reader sees whole or not at all."""
 
 import json
 import math
@@ -27,14 +27,3 @@ def finite(content: Any) -> Any:
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON with the checksum that `check_seal` asks for."""
     write_json(path, sealed(finite(content)))
-
-
-def check_json(path: Path) -> Any:
-    """Reads a file that only this package writes."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"expected JSON in {path}, got {error}; it was edited or damaged: put the file back as "
-            "it was, or delete it"
-        ) from error

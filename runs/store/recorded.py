@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.files import write_whole
+from ccenv.base.given_files import read_json
 from ccenv.base.values import shown
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, as_stored, key_of, whole_config
@@ -41,7 +42,7 @@ Result = dict[str, Any]
 
 def read_cells(path: Path) -> list[Result]:
     """All results that a file holds, each with its settings in groups; none without a file."""
-    return cells_in_content(json_file.check_json(path) if path.exists() else {}, path, {})
+    return cells_in_content(read_json(path) if path.exists() else {}, path, {})
 
 
 def cells_in_content(
@@ -74,7 +75,7 @@ def may_be_asked(cell: Any, plans: Mapping[Key, Any]) -> bool:
 
 def read_table(path: Path) -> dict[str, Any]:
     """A recorded file as tables are made of it: its kind, its rows and what else is no cell."""
-    content = json_file.check_json(path)
+    content = read_json(path)
     found = content if isinstance(content, dict) else {}
     if not isinstance(found.get("rows"), list) or not isinstance(found.get("kind"), str):
         raise edited(str(path), "a kind and its rows", type(content).__name__)
@@ -232,7 +233,7 @@ def load_results(source: Source, *, same_data: bool = True) -> dict[Key, Result]
         if found.keys() == plans.keys():
             # A sweep that is recorded whole has no need of dozens of other files.
             break
-        content = json_file.check_json(path)
+        content = read_json(path)
         if path != source.path and not holds_runs(content):
             continue
         results = by_key(cells_in_content(content, path, plans, asked_only=True))

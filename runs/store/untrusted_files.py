@@ -1,4 +1,4 @@
-"""Files of a stored run, read as untrusted input: limited sizes, plain files, no links.
+"""Files of a stored run, read as untrusted input: no links, and see `ccenv.base.given_files`.
 
 A folder from another person is data. Of the names in it only those of the project's own tables are
 followed, and the reader's own modules if the reader allows it (`--trust my_module`).
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccenv.base.given_files import check_plain_file, read_json
 from ccenv.base.trust import check_named
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import check_result, check_seal, edited
 
 if TYPE_CHECKING:
@@ -40,10 +40,6 @@ def check_trusted(settings: Any, trusted: Sequence[str] = ()) -> None:
     check_named(settings, PLACES, trusted)
 
 
-MOST_BYTES = {".json": 2**26, ".safetensors": 2**30}
-"""By the file's ending; larger ones are not read."""
-
-
 def stored_file(folder: Path, *names: str) -> Path:
     """A file of a run's folder."""
     path = folder
@@ -51,17 +47,13 @@ def stored_file(folder: Path, *names: str) -> Path:
         path = path / name
         if path.is_symlink():
             raise ValueError(f"expected {path} to lie in the run's folder, got a link")
-    if not path.is_file():
-        raise ValueError(f"expected a file {path}, got none")
-    size, most = path.stat().st_size, MOST_BYTES[path.suffix]
-    if size > most:
-        raise ValueError(f"expected at most {most:,} bytes in {path}, got {size:,}")
+    check_plain_file(path, path.suffix)
     return path
 
 
 def stored_object(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of a run."""
-    found = json_file.check_json(stored_file(folder, name))
+    found = read_json(stored_file(folder, name))
     if not isinstance(found, dict):
         raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
     return found

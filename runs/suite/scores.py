@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.base.given_files import read_json
 from ccenv.base.values import LONGEST_LABEL, check_printable
-from ccenv.runs.store import json_file
 from ccenv.tasks import TASKS
 from ccenv.tasks.catalogue import PARTS, SCORE, VERSION
 
@@ -82,7 +82,7 @@ def read_score(path: Path) -> ScoredRun:
     Raises:
         ValueError: if it is damaged, unfinished, or of another version or task.
     """
-    found = json_file.check_json(path)
+    found = read_json(path)
     if not isinstance(found, dict) or found.get("suite") != VERSION:
         version = found.get("suite") if isinstance(found, dict) else None
         raise ValueError(f"of another version: expected suite {VERSION}, got {version!r}")
@@ -127,7 +127,7 @@ def check_ends(task: str, reference: float, optimum: float) -> None:
 def run_notes(folder: Path) -> dict[str, Any]:
     """What `ccenv suite` wrote about a run; empty where it wrote nothing that can be read."""
     try:
-        found = json_file.check_json(folder / RUN)
+        found = read_json(folder / RUN)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -162,7 +162,7 @@ def read_folder(folder: Path) -> tuple[list[ScoredRun], list[Failure], list[str]
 @functools.cache
 def recorded() -> Mapping[str, Any]:
     """The package's record; ValueError if it is of another version."""
-    found: dict[str, Any] = json_file.check_json(RECORDED)
+    found: dict[str, Any] = read_json(RECORDED)
     if found.get("suite") != VERSION:
         raise ValueError(f"{RECORDED.name}: expected suite {VERSION}, got {found.get('suite')!r}")
     return found

@@ -95,7 +95,7 @@ REFUSED = {
     "validate .": "to hold finished runs (result.json), got none",
     "train --config unknown.toml": "did you mean 'images'",
     "train --config agent.toml": "did you mean 'rloo'",
-    "train --config half.toml": "expected settings as TOML",
+    "train --config half.toml": "expected TOML in",
     "train --config twice.toml": "expected seed once",
     "train --config nobody.toml": "expected an agent, got none",
     "train reinforse": "did you mean 'reinforce'?",

@@ -160,10 +160,13 @@ WRONG = {
     ("seeds = [0, 1]", "seeds = 2"): "expected seeds as a list, got 2; write seeds = [0, 1, 2]",
     ("# END", f"\n[settings.{'a.' * 40}a]\n"): "nested at most 32 deep",
     ('"dense"', '"os:system"'): "--trust os",
-    ('label = "rloo', r'label = "\u001b[31m rloo'): "expected rows.label of printable letters",
+    (
+        'label = "rloo',
+        r'label = "\u001b[31m rloo',
+    ): "printable texts, got label = ",
     ("{learning_rate}", "{learning_rate:999f}"): "a label of at most 200 printable letters",
-    ("# END", '"\\u202e" = 1'): "expected names of printable letters",
-    ("A network", r"\u009b2J A network"): "expected description of printable letters",
+    ("# END", '"\\u202e" = 1'): "printable texts, got a name = ",
+    ("A network", r"\u009b2J A network"): "printable texts, got description = ",
     ("# START", "memory_budgets = [inf]"): "finite numbers, got memory_budgets = inf",
     (
         "# END",
@@ -203,8 +206,8 @@ WRONG = {
     ),
     (TRUE, 'description = "Nothing."\n[rows]\nagent = "dense"'): "write [[rows]], in two brackets",
     (TRUE, 'description = "Nothing."'): "expected rows, got none",
-    (TRUE, "rows = ["): "expected a sweep as TOML",
-    (TRUE, "\x00"): "expected a sweep as TOML",
+    (TRUE, "rows = ["): "expected TOML in",
+    (TRUE, "\x00"): "expected TOML in",
 }
 """(what stands in the true file, what stands in its place) -> what is said of it."""
 
@@ -235,10 +238,10 @@ HOSTILE = {
     "transforms": (["shift=2, os:system"], "which was not imported"),
     "network_kwargs": ({"cell": "os:system"}, "which was not imported"),
     "log_dir": ("elsewhere", "leave it out, and give --log-dir"),
-    "network": ("\x1b[31m", "printable letters"),
+    "network": ("\x1b[31m", "printable texts"),
     "learning_rate": (float("nan"), "expected finite numbers"),
     "reward_kwargs": ({"cost_weight": -float("inf")}, "expected finite numbers"),
-    "images": (10**400, "between -2**63 and 2**63"),
+    "images": (10**400, "of at most 64 bits"),
 }
 
 

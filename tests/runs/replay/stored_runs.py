@@ -2,8 +2,8 @@
 
 import json
 
+from ccenv.base.given_files import read_json
 from ccenv.runs.replay.rebuilt import plan_of, rebuild
-from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import SEAL, sealed
 
 
@@ -13,7 +13,7 @@ def one_run(logs, agent="reinforce", seed=1):
 
 
 def opened(place):
-    return rebuild(plan_of(json_file.check_json(place / "config.json")), place)
+    return rebuild(plan_of(read_json(place / "config.json")), place)
 
 
 def edit(path, change):

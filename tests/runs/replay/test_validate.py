@@ -15,6 +15,7 @@ from stored_runs import edit, one_run, opened, rewrite
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
+from ccenv.base.given_files import read_json
 from ccenv.data import load_split
 from ccenv.networks.learning import training as weights
 from ccenv.runs.commands import validate
@@ -25,7 +26,7 @@ from ccenv.runs.replay import verdicts
 from ccenv.runs.replay.rebuilt import as_it_ran, pays_again
 from ccenv.runs.replay.replay import StoredMasks, ask, wrong_labels
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file, masks_file
+from ccenv.runs.store import masks_file
 from ccenv.runs.store.seal import SEAL
 from ccenv.runs.store.untrusted_files import check_trusted
 from ccenv.tasks.probe import PROBE_SETTINGS, probe
@@ -252,7 +253,7 @@ def test_it_is_said_of_each_figure_whether_it_was_recomputed_checked_or_believed
     for basis, names in BASIS.items():
         assert {name: row["basis"].get(name) for name in names} == dict.fromkeys(names, basis)
     apart = {"evaluations", "curve", SEAL}
-    assert set(json_file.check_json(place / "result.json")) - apart <= set(row["basis"])
+    assert set(read_json(place / "result.json")) - apart <= set(row["basis"])
     (frozen, _), _ = rows(one_run(logs, "block_dropout"))
     assert frozen["basis"]["network"] == RECOMPUTED
     assert frozen["basis"]["settings: images"] == CHECKED

@@ -8,6 +8,7 @@ import torch
 
 from ccenv.agents import AGENTS
 from ccenv.agents.rloo import Rloo
+from ccenv.base.given_files import read_json
 from ccenv.base.registry import resolve
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands import train, validate
@@ -16,7 +17,6 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import gather, make_jobs
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.runs.store import json_file
 from ccenv.runs.store.untrusted_files import exported_file
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
@@ -91,7 +91,7 @@ def test_a_stored_run_whose_classes_have_moved_is_found_replayed_and_served(tmp_
     assert train.main([AGENT, *words, f"log_dir={tmp_path}", "--export"]) == 0
     sweep = Sweep("s", "d", (Cell("a", AGENT, MOVED),), 1.0, seeds=(0,))
     [job] = make_jobs(sweep, str(tmp_path))
-    assert json_file.check_json(job.plan.folder() / "config.json")["agent"] == AGENT
+    assert read_json(job.plan.folder() / "config.json")["agent"] == AGENT
     found = gather(sweep, [job], {})
     assert (len(found.finished), found.missing) == (1, ())
     assert validate.main([str(tmp_path)]) == 0, capsys.readouterr()
