@@ -107,8 +107,8 @@ def read_sweep(path: Path, trusted: Sequence[str] = ()) -> Sweep:
     """
     try:
         content = read_toml(path)
-    except OSError as error:
-        raise ValueError(f"expected a sweep as TOML in {path}, got {error}") from error
+    except FileNotFoundError as error:
+        raise ValueError(f"expected a sweep as TOML in {path}, got no such file") from error
     try:
         sweep = sweep_of({"name": path.stem, **content}, trusted)
     except (ValueError, RecursionError) as error:

@@ -82,7 +82,7 @@ def test_a_script_that_names_no_agent_is_told_apart_by_its_folders_number(tmp_pa
         ({"returns": [0.5] * 99}, "damaged: expected 100 finite numbers"),
         ({"returns": [None] + [0.5] * 99}, "damaged: expected 100 finite numbers"),
         ({"optimum": 0.95}, "of another version of the task: expected a scale of 0.5 to 0.875"),
-        ({"agent": "a\x1b[2J"}, "expected agent of at most 200 printable letters"),
+        ({"agent": "a\x1b[2J"}, "expected printable texts, got agent"),
     ],
 )
 def test_a_file_that_does_not_count_is_told_as_such_and_the_others_are_kept(
