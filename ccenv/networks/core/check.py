@@ -4,16 +4,21 @@ To networks what `gymnasium.utils.env_checker.check_env` is to environments.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.base.values import lacking, shown
+from ccenv.base.values import lacking, shortened, shown
 from ccenv.networks.core.abilities import Caches, Owns, ability, parts_of
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
 from ccenv.networks.core.inference_copy import NORMS
@@ -38,8 +43,10 @@ WEIGHTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
 )
 """Those that show what a network reads: its own, others near them, and positive ones,
 which leave few units dead. (A network's own weights, noise of their size) -> weights."""
-ROUNDING = 1e-9
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5}
 """Share of the largest gradient below which one may be rounding."""
+NEAR = {torch.float64: 1e-6, torch.float32: 1e-4}
+"""How far apart logits may be that differ by rounding alone: a share of each of them."""
 
 
 def check_skipped(network: Any, inputs: Tensor) -> None:
@@ -112,7 +119,8 @@ def unused_entries(
             parameter.data.copy_(way(own[name], noise * own[name].std(correction=0)))
         some, every = gradients_under(network, inputs, masks, parameters)
         # The bias of keys has a gradient by rounding alone: it is read, and yet changes nothing.
-        least = ROUNDING * max((float(g.abs().max()) for g in every if g.numel()), default=0.0)
+        rounding = max((ROUNDING[g.dtype] for g in every), default=0.0)
+        least = rounding * max((float(g.abs().max()) for g in every if g.numel()), default=0.0)
         unused = [u & (g == 0) for u, g in zip(unused, some, strict=True)]
         used = [u | (g.abs() > least) for u, g in zip(used, every, strict=True)]
     for name, parameter in network.named_parameters():
@@ -143,8 +151,8 @@ NUM_ROWS = 6
 def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     """Checks a gated network: its answers, its MACs and its features at the gates.
 
-    Runs a copy in float64 on random masks, from no block to all blocks. MACs are compared with
-    `torch.utils.flop_counter`, one row at a time.
+    Runs a copy in float64 (float32, if it does not compute in float64) on random masks, from no
+    block to all blocks. MACs are compared with `torch.utils.flop_counter`, one row at a time.
 
     Args:
         network: a `GatedNetwork`; not changed.
@@ -157,7 +165,8 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
             operation are not known (`ccenv.networks.core.count_macs`).
 
     Warns:
-        UserWarning: if there are many elementwise products, which are not counted as MACs.
+        UserWarning: if there are many elementwise products, which are not counted as MACs, or if
+            a part of the network does not compute in float64; names that part.
 
     Example:
         >>> import ccenv, torch
@@ -167,10 +176,9 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     check_parts(network)
     check_norms(network)
     generator = stream(seed, "network check")
-    tried = as_gated(copy.deepcopy(network)).double().eval().requires_grad_(False)
-    first = example[:2].double() if example.is_floating_point() else example[:2]
-    if not len(first):
+    if not len(example):
         raise ValueError("expected at least one input in the example, got none")
+    tried, first = precise_copy(network, example[:2])
     inputs = first.repeat_interleave(NUM_ROWS // len(first), 0)
     densities = torch.linspace(0, 1, len(inputs), dtype=torch.float64)[:, None]
     everything = full_masks(tried, len(inputs))
@@ -184,6 +192,35 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
         check_stops(tried, inputs, masks)
     check_skipped(tried, inputs)
     warn_of_products(whole, stacklevel=3)
+
+
+def precise_copy(network: Any, example: Tensor) -> tuple[Any, Tensor]:
+    """A copy that computes in float64, or else in float32, and inputs in the same."""
+    tried, inputs = in_dtype(network, example, torch.float64)
+    names = {part: name for name, part in tried.named_modules() if name}
+    running: list[nn.Module] = []
+    begins = register_module_forward_pre_hook(lambda part, _: running.append(part))
+    ends = register_module_forward_hook(lambda *_: running.remove(running[-1]))
+    try:
+        with torch.no_grad(), begins, ends:
+            dense_forward(tried, inputs)
+    except RuntimeError as error:
+        inner = [names[part] for part in running if part in names]
+        warnings.warn(
+            "the laws are checked in float32, up to rounding: "
+            f"{inner[-1] if inner else type(network).__name__} does not compute in float64 "
+            f"({shortened(str(error))})",
+            UserWarning,
+            stacklevel=4,
+        )
+        return in_dtype(network, example, torch.float32)
+    return tried, inputs
+
+
+def in_dtype(network: Any, example: Tensor, dtype: torch.dtype) -> tuple[Any, Tensor]:
+    """A copy that nothing trains, and inputs, whose floating-point numbers are of a dtype."""
+    tried = as_gated(copy.deepcopy(network)).to(dtype).eval().requires_grad_(False)
+    return tried, example.to(dtype) if example.is_floating_point() else example
 
 
 def check_parts(network: Any) -> None:
@@ -314,7 +351,9 @@ def check_neighbours(network: Any, first: Tensor, inputs: Tensor, masks: list[Te
 
 def say_where_they_differ(expected: Tensor, got: Tensor, what: str) -> None:
     """Raises a ValueError where two tensors are further apart than rounding explains."""
-    if not torch.allclose(expected, got, rtol=1e-6, atol=1e-8, equal_nan=True):
+    near = NEAR[expected.dtype]
+    least = 0.01 * near * max(1.0, float(expected.abs().amax()))
+    if not torch.allclose(expected, got, rtol=near, atol=least, equal_nan=True):
         far = float((expected - got).abs().max())
         raise ValueError(f"expected {what}, got logits that differ by up to {far:.3g}")
 

@@ -257,6 +257,8 @@ FURTHER: Mapping[str, Callable[[Any, Any], int]] = {
     "_addmm_activation": lambda x, y: prod(x[1]) * x[2][-1],
     "_int_mm": lambda x, y: prod(x[0]) * x[1][-1],
     "_weight_int8pack_mm": lambda x, y: prod(x[0]) * x[1][0],
+    # Of groups that lie side by side each row, or each column, meets one matrix.
+    "_grouped_mm": lambda x, y: prod(x[0]) * x[1][-1] // (x[0][0] if len(x[0]) > len(x[1]) else 1),
     # Sums over a dimension of products of two, one after the other.
     "_trilinear": lambda x, y: prod(joint_shape(x)),
     "_cdist_forward": lambda x, y: prod(y) * x[0][-1],

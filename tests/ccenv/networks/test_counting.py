@@ -87,6 +87,22 @@ def test_products_of_any_form_cost_the_sizes_of_all_their_indices(function, shap
     assert counted(function, *tensors)[0] == want
 
 
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="this torch has no products of groups")
+@pytest.mark.parametrize(
+    ("one", "other", "matrices"),
+    [
+        ((8, 4), (3, 4, 12), 1),
+        ((3, 8, 4), (4, 12), 1),
+        ((8, 4), (4, 12), 1),
+        ((3, 8, 4), (3, 4, 12), 3),
+    ],
+)
+def test_of_a_product_of_groups_each_number_meets_its_groups_matrix_alone(one, other, matrices):
+    ends = None if matrices == 3 else torch.tensor([0, 4, 4], dtype=torch.int32)
+    macs, _ = counted(lambda x, y: F.grouped_mm(x, y, offs=ends), rand(one), rand(other))
+    assert macs == matrices * 8 * 4 * 12
+
+
 WIDE = rand(2, 4, 6, 6)
 LAYERS = [
     (nn.Conv2d(4, 4, 3), WIDE),

@@ -1,5 +1,6 @@
 """Models of transformers, timm and torch, gated as they are; random weights, no download."""
 
+import contextlib
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.gating.gateable import gateable
+from ccenv.networks.gating.gated_module import GatedModule
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_models import made
 
@@ -46,6 +48,20 @@ def vit():
     return from_transformers("ViTForImageClassification", "ViTConfig", **sizes)
 
 
+def mixture(kind, **settings):
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 8}
+    given = TEXT | SIZES | heads | {"num_experts_per_tok": 2} | settings
+    return from_transformers(f"{kind}ForCausalLM", f"{kind}Config", **given)
+
+
+QWEN = {"num_experts": 4, "moe_intermediate_size": 12, "shared_expert_intermediate_size": 20}
+
+
+def mamba():
+    sizes = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 3, "time_step_rank": 2}
+    return from_transformers("MambaForCausalLM", "MambaConfig", **TEXT, **sizes, pad_token_id=0)
+
+
 def from_timm(name, **settings):
     library = pytest.importorskip("timm", reason="timm is not installed")
     return library.create_model(name, num_classes=5, **settings)
@@ -74,6 +90,10 @@ MODELS = {
     "gpt2, own attention": (gpt2, (), {"attn_implementation": "eager"}, TOKENS, r".*\.\d", 3),
     "llama": (llama, (), {}, TOKENS, r"model\.layers\.\d", 3),
     "llama with padding": (llama, (), {"pad_token_id": 5}, TOKENS, r"model\.layers\.\d", 3),
+    "mixtral": (mixture, ("Mixtral",), {"num_local_experts": 4}, TOKENS, r"model\.layers\.\d", 3),
+    "qwen2 moe": (mixture, ("Qwen2Moe",), QWEN, TOKENS, r"model\.layers\.\d", 3),
+    "olmoe": (mixture, ("Olmoe",), {"num_experts": 4}, TOKENS, r"model\.layers\.\d", 3),
+    "mamba": (mamba, (), {}, TOKENS, r"backbone\.layers\.\d", 3),
     "bert": (bert, (), {}, TOKENS, r"bert\.encoder\.layer\.\d", 3),
     "vit": (vit, (), {}, IMAGES, r"vit\..*layers?\.\d", 3),
     "torch": (Tagger, (), {}, TOKENS, r"layers\.\d", 3),
@@ -89,7 +109,12 @@ MODELS = {
     "mobilenet": (from_timm, ("mobilenetv3_small_100",), {}, IMAGES, r"blocks\.\d\.\d", 6),
     "efficientnet": (from_timm, ("efficientnet_b0",), {}, IMAGES, r"blocks\.\d\.\d", 9),
 }
-SMALL = ("gpt2", "llama", "bert", "torch")
+SMALL = ("gpt2", "llama", "mixtral", "qwen2 moe", "olmoe", "mamba", "bert", "torch")
+IN_FLOAT32 = {
+    **dict.fromkeys(("mixtral", "qwen2 moe", "olmoe"), r"layers\.0\.mlp\.experts"),
+    "mamba": r"model\.lm_head",
+}
+"""Models that do not compute in float64, and their parts of which that is said."""
 
 
 def logits_of(model, inputs):
@@ -119,10 +144,46 @@ def test_a_foreign_model_names_its_blocks_keeps_its_answers_and_skips_what_is_of
             weight.data.fill_(torch.nan)
     torch.testing.assert_close(network(example, nothing), logits)
     if name in SMALL:
-        check_network(
-            gate(made(make, *arguments, **settings), dict.fromkeys(found, "unit"), example),
-            example,
-        )
+        model = made(make, *arguments, **settings)
+        network, part = gate(model, dict.fromkeys(found, "unit"), example), IN_FLOAT32.get(name)
+        warned = contextlib.nullcontext()
+        if part is not None:
+            warned = pytest.warns(UserWarning, match=rf"float32, .*: .*{part} does not compute in")
+        with warned:
+            check_network(network, example)
+
+
+def test_rows_that_depend_on_their_neighbours_are_found_in_float32_too(monkeypatch):
+    network, plain = gate(made(mamba), {"backbone.layers.0": "unit"}, TOKENS), GatedModule.logits
+
+    def logits(self, hidden, backend="auto"):
+        found = plain(self, hidden, backend)
+        return found * (1 + 0.002 * (len(found) > 1))
+
+    monkeypatch.setattr(GatedModule, "logits", logits)
+    message = "in a batch what each row gives alone"
+    with pytest.warns(UserWarning, match="in float32"), pytest.raises(ValueError, match=message):
+        check_network(network, TOKENS)
+
+
+ATTENTION = 6 * 16 * (16 + 8 + 8 + 16) + 4 * 2 * 6 * 6 * 4
+"""MACs of 6 tokens of 16 numbers: four heads of queries, two of keys and values; all positions."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "experts"),
+    [
+        # A router, and two of the four experts, of three matrices each, for every token.
+        ("Mixtral", {"num_local_experts": 4}, 6 * 16 * (4 + 2 * 3 * 24)),
+        # Also a shared expert and its gate.
+        ("Qwen2Moe", QWEN, 6 * 16 * (4 + 2 * 3 * 12 + 3 * 20 + 1)),
+    ],
+)
+def test_a_mixture_of_experts_costs_the_experts_that_its_router_takes(kind, sizes, experts):
+    model = made(mixture, kind, **sizes)
+    network = gate(model, {f"model.layers.{n}": "unit" for n in range(3)}, TOKENS)
+    assert network.own_macs == (ATTENTION + experts,) * 3
+    assert network.dense_macs == 3 * (ATTENTION + experts) + 16 * 20
 
 
 @pytest.mark.parametrize("make", [gpt2, llama])
