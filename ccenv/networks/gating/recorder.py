@@ -39,6 +39,8 @@ SHAPES = names(
     """
 )
 """Functions and methods that do not look at a tensor's numbers."""
+WARNS = "warn_"
+"""What functions of models are called that decide no more than whether to warn, as of padding."""
 LIBRARY = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 """Where code is that is not the model's."""
 
@@ -149,7 +151,8 @@ class Recorder(TorchFunctionMode):
         name = func.__name__
         if name != "__setitem__" and not any(isinstance(y, Tensor) for y in leaves_of(result)):
             is_read = any(leaf in self.is_read for leaf in leaves_of(given) if type(leaf) is Ref)
-            if is_read and name not in SHAPES and result is not None:
+            is_used = name not in SHAPES and result is not None
+            if is_read and is_used and not place_in_code().startswith(WARNS):
                 decides = name == "__bool__"
                 raise UnseenError(
                     "decides by the numbers in a tensor"

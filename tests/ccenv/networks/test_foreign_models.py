@@ -87,6 +87,7 @@ class Tagger(nn.Module):
 
 MODELS = {
     "gpt2": (gpt2, (), {}, TOKENS, r"transformer\.h\.\d", 3),
+    "gpt2 with padding": (gpt2, (), {"pad_token_id": 5}, TOKENS, r"transformer\.h\.\d", 3),
     "gpt2, own attention": (gpt2, (), {"attn_implementation": "eager"}, TOKENS, r".*\.\d", 3),
     "llama": (llama, (), {}, TOKENS, r"model\.layers\.\d", 3),
     "llama with padding": (llama, (), {"pad_token_id": 5}, TOKENS, r"model\.layers\.\d", 3),
