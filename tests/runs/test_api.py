@@ -182,19 +182,19 @@ def test_recorded_results_are_those_of_the_checkout_or_of_the_package(place):
 def test_an_empty_folder_hides_no_recorded_row_and_each_folder_is_named(place):
     def lines():
         found = ccenv.compare("digits", run_missing_ones=False, write_page=False)
-        assert len(found.results.finished) == 51
+        assert len(found.results.finished) == 58
         return next(line for line in found.lines if line.startswith("recorded results"))
 
-    assert f"were read from {recorded.WITH_PACKAGE} (51);" in lines()
+    assert f"were read from {recorded.WITH_PACKAGE} (58);" in lines()
     os.makedirs(recorded.IN_CHECKOUT)
-    assert f"were read from {recorded.WITH_PACKAGE} (51);" in lines()
+    assert f"were read from {recorded.WITH_PACKAGE} (58);" in lines()
     content = json.loads((recorded.WITH_PACKAGE / "digits.json").read_text())
     own = [cell for cell in content.pop("cells") if cell["agent"] == "dense"]
     head = {"kind": "comparison", "rows": []} | content | {"cells": own}
     del head["sha256"]
     (recorded.IN_CHECKOUT / "mine.json").write_text(json.dumps(head))
     assert f"runs/results ({len(own)})" in lines()
-    assert f"{recorded.WITH_PACKAGE} ({51 - len(own)})" in lines()
+    assert f"{recorded.WITH_PACKAGE} ({58 - len(own)})" in lines()
 
 
 def test_a_comparison_that_runs_nothing_writes_nothing_into_the_logs(place, monkeypatch, capsys):
