@@ -29,6 +29,8 @@ from ccenv.runs.stats.shapings import (
     Shapings,
     compare_shapings,
     compares_shapings,
+    learned_rows,
+    rewards_are_the_question,
     shaping_of,
     shaping_sentence,
 )
@@ -118,9 +120,9 @@ class SweepRuns:
     def results(self) -> dict[str, list[dict[str, Any]]]:
         """Label -> results by seed; labels in the sweep's order, those without any are empty.
 
-        A result says what its row does: `method`, and whether it was `added`. Where one agent's
-        rewards are compared, each reward is a method. Runs on other data than the comparison's (see
-        `data_compared`) are rows of their own, of a data set of its own.
+        A result says what its row does: `method`, and whether it was `added`. Where rewards are
+        compared, each is a method, with each agent if there are several. Runs on other data than
+        the comparison's (see `data_compared`) are rows of their own, of a data set of its own.
         """
         found: dict[str, list[dict[str, Any]]] = {cell.label: [] for cell in self.sweep.cells}
         rows = {c.label: {"method": c.method, "added": c.added} for c in self.sweep.cells}
@@ -132,10 +134,13 @@ class SweepRuns:
                     result[OTHER_DATA] = checksum[:SHOWN]
                     label = f"{one.label}, data {checksum[:SHOWN]}"
             found.setdefault(label, []).append(result)
-        if compares_shapings(found):
-            for result in itertools.chain.from_iterable(found.values()):
-                if result["learns"] and not result["added"]:
-                    result["method"] = result["method"] or shaping_of(result)
+        if rewards_are_the_question(found):
+            is_one_agent = compares_shapings(found)
+            labels = [label for label, _ in learned_rows(found)]
+            for run in itertools.chain(*(found[label] for label in labels)):
+                own = shaping_of(run)
+                own = own if is_one_agent else f"{run['agent']} under {own}"
+                run["method"] = run["method"] or own
         return found
 
     @functools.cached_property

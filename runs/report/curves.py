@@ -1,6 +1,7 @@
 """Draws what learning did: validation curves of all rows, and which blocks each class keeps."""
 
 import functools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.report.figures import Looks, Results, Style
 from ccenv.runs.stats.measures import Result
+from ccenv.runs.stats.shapings import compares_shapings
 from ccenv.runs.tables.drawing import (
     Drawn,
     Panel,
@@ -27,18 +29,22 @@ RETURNS = {"mean_return": "return"}
 def curve_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
     """Validation error and total cost over inputs seen: a figure for each data set and shaping.
 
-    Where one agent's rewards are compared, a figure for each cost weight, with returns.
+    Where rewards are compared, a figure for each agent, with returns; of one agent for each cost
+    weight.
     """
+    is_one_agent = compares_shapings(comparison.results)
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in comparison.rows:
         runs = comparison.results[row["label"]]
         if any(len(result.get("curve", [])) > 2 for result in runs):
             is_joined = looks.methods[row["label"]] in looks.joined
-            alike = cost_weight_of(runs[0]) if is_joined else f"reward {row['shaping']}"
+            alike = f"reward {row['shaping']}"
+            if is_joined:
+                alike = cost_weight_of(runs[0]) if is_one_agent else f"agent {row['agent']}"
             groups.setdefault((row["dataset"], alike), []).append(row)
     figures = []
     for (dataset, alike), rows in groups.items():
-        part = file_part(dataset, alike.removeprefix("reward ").replace(" ", "-"))
+        part = file_part(dataset, re.sub("^(reward|agent) ", "", alike).replace(" ", "-"))
         name = "curves" if len(groups) == 1 else f"curves-{part}"
         panels = curve_panels(comparison.results, rows, looks)
         height = 0.4 + 1.7 * len(panels) + legend_height([one.name for one in panels[0].series])
@@ -61,13 +67,14 @@ def cost_weight_of(result: Result) -> str:
 def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Panel]:
     """One line for each row: mean and range over the seeds that got as far.
 
-    A panel of returns where rows are one agent's under several rewards, and all results say them.
+    A panel of returns where rewards are compared, and all results say them.
     """
     curves = {
         row["label"]: [p for run in results[row["label"]] for p in run.get("curve", [])]
         for row in rows
     }
     is_joined = all(looks.methods[label] in looks.joined for label in curves)
+    names = [looks.methods[label] for label in curves]
     has_returns = is_joined and all("mean_return" in p for ps in curves.values() for p in ps)
     shown = CURVES | (RETURNS if has_returns else {})
     panels = []
@@ -82,8 +89,10 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
             low, mean, high = (
                 [float(f(by_inputs[n])) for n in inputs] for f in (min, np.mean, max)
             )
-            name = looks.methods[row["label"]] if is_joined else shown_name(row)
-            solid: Style = {"ls": "-"} if is_joined else {}
+            # A reward's name is enough where a figure has one row of it.
+            is_alone = is_joined and names.count(looks.methods[row["label"]]) == 1
+            name = looks.methods[row["label"]] if is_alone else shown_name(row)
+            solid: Style = {"ls": "-"} if is_alone else {}
             style = looks.line(row["label"]) | {"lw": 1.2} | solid
             series.append(Series(name, inputs, mean, style, (low, high)))
         ends: Style = {} if number in RETURNS else {"ylim": (0, None)}
@@ -94,13 +103,19 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
 
 
 def block_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
-    """How often each class keeps each block, of one seed of each method's row of least error."""
+    """How often each class keeps each block, of one seed of each method's row of least error.
+
+    Of each agent's where several agents' rewards are compared.
+    """
     best: dict[str, Row] = {}
     for one in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):
         uses = [result.get("block_use") for result in comparison.results[one["label"]]]
         has_choice = any(len(use[0][0]) > 1 for use in uses if use)
         if has_choice and looks.kind(one["label"]) not in ("dense", "random"):
-            best.setdefault(looks.methods[one["label"]], one)
+            method = looks.methods[one["label"]]
+            best.setdefault(
+                one["agent"] if looks.shaped and method in looks.joined else method, one
+            )
     figures = []
     for row in best.values():
         first = next(one for one in comparison.results[row["label"]] if one.get("block_use"))

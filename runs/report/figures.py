@@ -28,7 +28,7 @@ from ccenv.runs.stats.measures import (
     Result,
     method_of,
 )
-from ccenv.runs.stats.shapings import compares_shapings, learned_rows
+from ccenv.runs.stats.shapings import learned_rows, rewards_are_the_question, shaping_of
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.tables.drawing import (
     COLORS,
@@ -46,7 +46,7 @@ from ccenv.runs.tables.drawing import (
 )
 
 KINDS = {
-    "learned": ("learned policy", "o^v<>P"),
+    "learned": ("learned policy", "o^v<>PphH"),
     "dense": ("dense network", "s"),
     "random": ("random masks", "x"),
     "baseline": ("other baseline", "DdX"),
@@ -77,14 +77,14 @@ class Looks:
     """Who looks how in a report: shapes tell kinds of methods, colours tell methods."""
 
     methods: Mapping[str, str]
-    """label of a row -> its method; see `method_of`."""
+    """label of a row -> its method, see `method_of`; its reward where rewards are compared."""
     kinds: Mapping[str, str]
     """method -> a name in `KINDS`."""
-    shapings: Mapping[str, str]
-    """label of a learned row -> its reward, where policies learned from several, but no more than
-    there are shapes; else empty."""
+    shaped: Mapping[str, str]
+    """label of a learned row -> what its shape tells: the reward where colours tell methods, the
+    agent where they tell rewards; empty where all are alike, or more than there are shapes."""
     joined: frozenset[str] = frozenset()
-    """methods whose points a line joins, as it does a baseline's: one agent's rewards."""
+    """methods whose points a line joins, as it does a baseline's: rewards that are compared."""
 
     @functools.cached_property
     def colors(self) -> dict[str, str]:
@@ -97,9 +97,8 @@ class Looks:
 
     @functools.cached_property
     def shapes(self) -> dict[str, str]:
-        """Reward -> marker of the policies that learned from it."""
-        rewards = dict.fromkeys(self.shapings.values())
-        return dict(zip(rewards, KINDS["learned"][1], strict=False))
+        """What shapes tell -> marker."""
+        return dict(zip(dict.fromkeys(self.shaped.values()), KINDS["learned"][1], strict=False))
 
     def kind(self, label: str) -> str:
         """A row's name in `KINDS`."""
@@ -111,8 +110,8 @@ class Looks:
         alike = [name for name, color in self.colors.items() if color == self.colors[method]]
         shapes = KINDS[kind][1]
         shape = shapes[alike.index(method) % len(shapes)]
-        if label in self.shapings:
-            shape = self.shapes[self.shapings[label]]
+        if label in self.shaped:
+            shape = self.shapes[self.shaped[label]]
         face = {"mfc": "none"} if kind == "ceiling" else {}
         return {"color": self.colors[method], "marker": shape, "ls": ""} | face
 
@@ -127,14 +126,18 @@ def make_looks(results: Results) -> Looks:
     """Looks of all rows that have a result."""
     first = {label: runs[0] for label, runs in results.items() if runs}
     methods = {label: method_of(result) for label, result in first.items()}
+    learned = dict(learned_rows(results))
+    is_of_rewards = rewards_are_the_question(results)
+    if is_of_rewards:
+        methods |= {label: shaping_of(first[label]) for label in learned}
+        shaped = {label: str(first[label]["agent"]) for label in learned}
+    else:
+        shaped = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
+        shaped = {label: reward for label, reward in shaped.items() if reward != UNKNOWN}
     kinds = {methods[label]: kind_of_method(result) for label, result in first.items()}
-    if compares_shapings(results):
-        joined = frozenset(methods[label] for label, _ in learned_rows(results))
-        return Looks(methods, kinds, {}, joined)
-    shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
-    shapings = {label: reward for label, reward in shapings.items() if reward != UNKNOWN}
-    number = len(set(shapings.values()))
-    return Looks(methods, kinds, shapings if 1 < number <= len(KINDS["learned"][1]) else {})
+    joined = frozenset(methods[label] for label in learned if is_of_rewards)
+    is_told = 1 < len(set(shaped.values())) <= len(KINDS["learned"][1])
+    return Looks(methods, kinds, shaped if is_told else {}, joined)
 
 
 CAPTION = (
@@ -244,6 +247,8 @@ def named_groups(view: PlotView, looks: Looks) -> dict[str, Group]:
         style = looks.style(label) | ({"mfc": "none"} if is_whole else {})
         if method in looks.joined or kind not in ("learned", "ceiling"):
             points, style = undominated(points, view.cost.of), style | {"ls": "-"}
+            if method in looks.joined and looks.shaped:
+                style["marker"] = ""
             label = points[0].label
         name = label if len(points) == 1 and len(label) <= LONGEST else method
         if kind == "random":
@@ -313,7 +318,7 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
 
 
 def key_styles(view: PlotView, looks: Looks, far: Sequence[Point]) -> dict[str, Style]:
-    """What shapes mean: kinds of methods, and rewards where there are several.
+    """What shapes mean: kinds of methods, and rewards, or agents, where there are several.
 
     Random masks that are too far to be drawn stand here with their numbers.
     """
@@ -325,10 +330,10 @@ def key_styles(view: PlotView, looks: Looks, far: Sequence[Point]) -> dict[str, 
         for name, (word, shapes) in KINDS.items()
         if name in here
     }
-    rewards = dict.fromkeys(looks.shapings[label] for label in labels if label in looks.shapings)
-    if len(rewards) > 1:
+    told = dict.fromkeys(looks.shaped[label] for label in labels if label in looks.shaped)
+    if len(told) > 1:
         styles.pop(KINDS["learned"][0], None)
-        styles = {f"policy, {one}": {"marker": looks.shapes[one]} for one in rewards} | styles
+        styles = {f"policy, {one}": {"marker": looks.shapes[one]} for one in told} | styles
     if far:
         word = KINDS["random"][0]
         means = (f"{view.at(point)[1]:{view.measure.spec}}" for point in far)

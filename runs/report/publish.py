@@ -25,6 +25,7 @@ from ccenv.runs.report.figures import make_looks, view_figures
 from ccenv.runs.report.tables import APART, all_tables
 from ccenv.runs.report.views import PlotView, make_views
 from ccenv.runs.stats.measures import BITS, MASKS
+from ccenv.runs.stats.shapings import rewards_are_the_question
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
@@ -126,6 +127,7 @@ def comparison_page(comparison: SweepRuns, report: Report) -> str:
         origins=origins(comparison),
         report=report,
         switches=switches,
+        is_of_rewards=rewards_are_the_question(comparison.results),
         # Error over MACs, bits of texts, with the masks of the report's rows.
         first=next((view.when for view in first if view.draw == comparison.draw), ""),
     )

@@ -171,6 +171,15 @@ def compares_shapings(results: Results) -> bool:
     return len({one["agent"] for one in first}) == 1 < len({one["reward"] for one in first})
 
 
+def rewards_are_the_question(results: Results) -> bool:
+    """Whether at least half of the agents learned here under several rewards."""
+    rewards: dict[str, set[str]] = {}
+    for _, runs in learned_rows(results):
+        rewards.setdefault(runs[0]["agent"], set()).add(runs[0]["reward"])
+    several = sum(len(own) > 1 for own in rewards.values())
+    return several > 0 and 2 * several >= len(rewards)
+
+
 def learned_rows(results: Results) -> list[tuple[str, Sequence[Result]]]:
     """Labels with their runs: of policies that learned, but for added ones."""
     return [

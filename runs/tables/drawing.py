@@ -35,6 +35,8 @@ COLORS = (
     "#999933",
     "#c4536d",
     "#44aa99",
+    "#7f4f24",
+    "#1f3a6d",
 )
 """The first six are those of Okabe and Ito 2008, which the colour-blind can tell apart."""
 THEIRS = "#7f7f85"
