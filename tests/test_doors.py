@@ -18,6 +18,7 @@ import pytest
 from test_architecture import FILES, ROOT
 
 from ccenv.base.checked_file import load_tree, save_tree
+from ccenv.base.files import sealed
 from ccenv.base.registry import TABLES, import_object
 from ccenv.base.trust import check_named, import_trusted, path_of_entry
 from ccenv.deploy.export import SkippingClassifier
@@ -27,7 +28,6 @@ from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.command import read_config
 from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.runs.store.seal import sealed
 
 TABLE = "the name stands in the code, or in a table of it"
 DOOR = "the door itself: only after the name was found in a table or in a trusted module"

@@ -1,10 +1,11 @@
-"""Files that a reader sees whole or not at all, and arrays in files whose content is checked.
+"""Files that a reader sees whole or not at all, and content with a checksum: arrays, and JSON.
 
 Arrays or tensors, and texts <-> safetensors with SHA-256; torch is imported for tensors only.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -126,3 +127,26 @@ def check_sha256(path: str | Path, expected: str, found: str) -> None:
             f"expected the content of {path} to have the SHA-256 {expected[:12]}... that it was "
             "written with, got another: it was damaged or edited"
         )
+
+
+SEAL = "sha256"
+"""Under which name it stands in a result."""
+LENGTH = 24
+"""Hexadecimal digits of a seal."""
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with its seal."""
+    plain = without(content, SEAL)
+    return {**plain, SEAL: seal_of(plain)}
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of content as JSON, whatever the order of its names (its start)."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def without(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Content with one name left out."""
+    return {other: value for other, value in content.items() if other != name}

@@ -24,12 +24,12 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
     """
     if simulator.images_seed is None:
         raise RuntimeError("expected a seeded simulator, got a fresh one; call seed(...) first")
-    if 0 < simulator.layer < simulator.num_layers:
+    if simulator.masks and not simulator.is_over:
         raise RuntimeError(
-            f"expected a simulator between episodes, got one in layer {simulator.layer}; "
+            f"expected a simulator between episodes, got one behind {len(simulator.masks)} gates; "
             "finish the episode first"
         )
-    begun = simulator.state is not None and simulator.layer == 0
+    begun = not simulator.is_over
     rule = simulator.reward.rule
     if simulator.weights == "cotrain":
         trainer = {name: state_of(getattr(simulator.trainer, name)) for name in OF_TRAINER}

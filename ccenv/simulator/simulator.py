@@ -97,7 +97,7 @@ class Simulator:
             FileNotFoundError: if the data set is not there.
         """
         check_keywords(settings, [*setting_defaults(), *EXTENSIONS], "environment setting")
-        asked = EnvironmentSettings(**settings)
+        self.asked = asked = EnvironmentSettings(**settings)
         weights_kwargs = as_settings(asked.weights_kwargs, "weights_kwargs")
         weights, observation = asked.weights, asked.observation
         check_weights_setting(weights, weights_kwargs)
@@ -171,7 +171,12 @@ class Simulator:
         self.reward.prepare(Surroundings(self.network, self.device, train))
 
     def seed(self, seed: int) -> None:
-        """Restarts all streams and the reward; in co-training also weights and optimiser."""
+        """Restarts all streams and the reward; in co-training also weights and optimiser.
+
+        A task of the suite takes a seed before its first step only.
+        """
+        if not all(extension.takes_seed(self) for extension in self.extensions):
+            return
         self.images_seed = seed
         self.order = ImageOrder(seed, self.data)
         self.state, self.masks, self.gate_values = None, [], []
@@ -196,6 +201,8 @@ class Simulator:
         """
         if self.images_seed is None:
             raise RuntimeError("expected seed(...) before the first begin(); call it once")
+        for extension in self.extensions:
+            indices = extension.inputs(self, indices)
         if indices is None:
             drawn = self.order.draw(self.positions * self.num_images // self.group_size)
             indices = drawn[:: self.positions] // self.positions if self.is_sequence else drawn

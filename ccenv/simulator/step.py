@@ -108,6 +108,14 @@ class Extension:
     def seed(self, simulator: Any, seed: int) -> None:
         """Restarts its own streams and counts; called after the simulator's."""
 
+    def takes_seed(self, simulator: Any) -> bool:
+        """Whether a seed that is given now restarts the simulator; else it changes nothing."""
+        return True
+
+    def inputs(self, simulator: Any, indices: Tensor | None) -> Tensor | None:
+        """Which inputs begin, int64 [n]: those asked for, or others; None for the next in order."""
+        return indices
+
     def begin(self, simulator: Any, num_inputs: int) -> None:
         """Prepares for an episode of so many inputs, each for `group_size` rows."""
 

@@ -20,9 +20,11 @@ PARTS = 100
 """Of the budget; of each the mean return is kept."""
 SCORE = "score.json"
 """Name of the file that an environment writes."""
+SAID = "said by the caller"
+"""Of an agent's name there, which nothing checks."""
 CHOICES = "ccenv.tasks.choices:Choices"
 LOADING = "ccenv.tasks.loading:Loading"
-OWN = ("action", "autoreset_mode", "device", "group_size", "render_mode", "score_folder")
+OWN = ("autoreset_mode", "device", "group_size", "render_mode", "score_folder")
 """What a task leaves open."""
 
 
@@ -337,5 +339,7 @@ def register_tasks() -> None:
             task.id,
             entry_point="ccenv.tasks.making:make",
             vector_entry_point="ccenv.tasks.making:make_vec",
+            # Of one environment: a task begins once, and later seeds do not start it over.
+            nondeterministic=True,
             kwargs={"task": task.name},
         )

@@ -203,6 +203,15 @@ class Loading(Problem):
         loads: Tensor = outcome.loads
         return outcome.log_likelihood.exp() - self.load_price * NUM_EXPERTS * loads
 
+    @property
+    def positions(self) -> int:
+        """See `Problem`."""
+        return self.tokens
+
+    def worst(self, cost_weight: Any) -> Any:
+        """See `Problem`: every expert is loaded for every token."""
+        return -self.load_price * NUM_EXPERTS * self.tokens
+
     def kinds(self) -> NDArray[np.int64]:
         """Kinds of the training documents and their tokens: int64 [documents, 3 and tokens]."""
         images = self.split("train").images

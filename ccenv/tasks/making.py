@@ -10,6 +10,8 @@ the folder that you name, and in `envs.unwrapped.score`.
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from ccenv.base.registry import check_keywords
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
@@ -36,6 +38,11 @@ def task_settings(
         ValueError: if there is no such task, or a setting is the task's own; the nearest is named.
     """
     found = suite[task].settings
+    if own.pop("action", "mask") != "mask":
+        raise ValueError(
+            "expected action='mask' in an environment of the suite, whose optima are those of "
+            "masks; leave action out"
+        )
     check_keywords(own, OWN, "open setting of a task")
     folder = None if score_folder is None else str(score_folder)
     given = {"name": task, "folder": folder, "agent": agent, "seed": seed}
@@ -49,6 +56,7 @@ def make(task: str, *, seed: int | None = None, **settings: Any) -> BlockSelecti
     one, `make_vec` or `make_sb3`.
     """
     env = BlockSelectionEnv(**task_settings(task, seed=seed, **settings))
+    env.spec = gymnasium.spec(suite[task].id)
     if seed is not None:
         env.reset(seed=seed)
     return env
@@ -62,6 +70,7 @@ def make_vec(
     Settings are those of `task_settings`.
     """
     envs = BlockSelectionVectorEnv(num_envs, **task_settings(task, seed=seed, **settings))
+    envs.spec = gymnasium.spec(suite[task].id)
     if seed is not None:
         envs.reset(seed=seed)
     return envs

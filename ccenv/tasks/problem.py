@@ -77,6 +77,15 @@ class Problem:
         """What counts of episodes with a mean value, where the mean compute cost was lately so."""
         return value
 
+    @property
+    def positions(self) -> int:
+        """Of an episode; each asks for an answer."""
+        return 1
+
+    def worst(self, cost_weight: Any) -> Any:
+        """What an episode earns at least, whatever is chosen: all is computed, nothing right."""
+        return -cost_weight * self.positions
+
     def optimum(self) -> float:
         """Expected return of the best policy."""
         raise NotImplementedError

@@ -87,6 +87,10 @@ class Real(Problem):
         above = torch.from_numpy(self.estimate)[rows, numbers] - torch.from_numpy(self.luck)[rows]
         return above.to(cost.device) - cost
 
+    def worst(self, cost_weight: Any) -> Any:
+        """See `Problem`: luck takes at most 1."""
+        return -1 - cost_weight
+
     @functools.cached_property
     def estimate(self) -> Floats:
         """Probability of a right answer given what is seen: float64 [inputs, masks]."""

@@ -184,6 +184,15 @@ class Refreshing(Problem):
         belief: Tensor = outcome.after.hidden.belief
         return 1 - STALE_PRICE * belief - cost_weight * outcome.layer_cost
 
+    @property
+    def positions(self) -> int:
+        """See `Problem`."""
+        return self.patch * PATCHES
+
+    def worst(self, cost_weight: Any) -> Any:
+        """See `Problem`: what is refreshed is not stale."""
+        return self.positions * (1 - max(STALE_PRICE, cost_weight))
+
     def optimum(self) -> float:
         """See `Problem`."""
         return best_of_staleness(patch=self.patch)

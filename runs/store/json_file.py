@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.files import write_whole
-from ccenv.runs.store.seal import sealed
+from ccenv.base.files import sealed, write_whole
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -18,13 +18,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.files import write_whole
+from ccenv.base.files import SEAL, sealed, write_whole
 from ccenv.base.given_files import read_json
 from ccenv.base.values import shown
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, as_stored, key_of, whole_config
 from ccenv.runs.store.provenance import data_checksum
-from ccenv.runs.store.seal import SEAL, between, check_result, check_seal, edited, sealed
+from ccenv.runs.store.seal import between, check_result, check_seal, edited
 
 FORMAT = 2
 """Of the file; in the first one cells held a hash of all their settings."""

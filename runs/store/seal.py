@@ -4,12 +4,11 @@ A seal tells damage and careless edits. It is no signature: who forges a result 
 `ccenv validate` recomputes what it says.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+from ccenv.base.files import LENGTH, SEAL, seal_of, without
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable
 
@@ -101,29 +100,12 @@ def edited(where: str, expected: str, got: Any) -> ValueError:
     )
 
 
-SEAL = "sha256"
-"""Under which name it stands in a result."""
-LENGTH = 24
-"""Hexadecimal digits of a seal."""
-
-
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content with its seal."""
-    plain = without(content, SEAL)
-    return {**plain, SEAL: seal_of(plain)}
-
-
-def seal_of(content: Mapping[str, Any]) -> str:
-    """SHA-256 of content as JSON, whatever the order of its names (its start)."""
-    text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
-
-
 def check_seal(content: Any, where: str) -> Any:
     """Refuses content that is not as it was sealed; what has no seal is older than seals are.
 
     Unless another name holds the checksum of all the rest: then the seal's own name was damaged.
 
+    >>> from ccenv.base.files import sealed
     >>> check_seal(sealed({"error": 0.5}), "a.json")["error"]
     0.5
     """
@@ -137,8 +119,3 @@ def check_seal(content: Any, where: str) -> Any:
             if has_form and seal_of(without(content, name)) == value:
                 raise edited(where, f"the checksum under the name {SEAL!r}", name)
     return content
-
-
-def without(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Content with one name left out."""
-    return {other: value for other, value in content.items() if other != name}

@@ -186,6 +186,8 @@ def learn_task(player: Player, task: Task, seed: int, target: Path) -> None:
     rows = group * math.ceil(player.batch_size / group)
     own = {"group_size": group} if group > 1 else {}
     envs = task.make_vec(rows, seed=seed, score_folder=target, agent=player.label, **own)
+    # When agents were recorded each reset drew new inputs: they began with the second batch.
+    envs.unwrapped.simulator.state = None
     try:
         agent = player.agent(envs, seed=seed, **player.settings)
         score = envs.unwrapped.score

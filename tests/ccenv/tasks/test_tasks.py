@@ -16,6 +16,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.base.files import sealed
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.networks.core.check import bill_of
@@ -113,6 +114,10 @@ def test_the_optimum_under_a_limit_equals_a_linear_program_over_all_masks(limit)
     # Who spends more than the limit earns less than the optimum, however much that is.
     for cost in (limit + 0.01, 0.7, 1.0):
         assert problem.earned(*most_right(right, spent, cost)) <= problem.optimum()
+    # Near the limit as much less as the compute beyond it has brought.
+    above = most_right(right, spent, limit + 0.01)
+    lost = problem.optimum() - problem.earned(*above)
+    assert lost == pytest.approx(above[0] - problem.optimum(), abs=1e-5)
 
 
 def test_the_optimum_among_distractors_equals_brute_force_by_densities():
@@ -211,7 +216,7 @@ def test_the_best_rule_scores_one_and_the_best_blind_rule_zero(name, monkeypatch
         tolerance = TOLERANCE.get(task.skill, 1e-3)
         assert score.score(last) == pytest.approx(expected, abs=tolerance)
         stored = json.loads((tmp_path / str(expected) / SCORE).read_text())
-        assert stored == score.result()
+        assert stored == sealed(score.result())
         assert stored["episodes"] == stored["budget"]
         assert None not in stored["returns"]
 
@@ -341,7 +346,9 @@ def test_what_stops_goes_on(name, monkeypatch, tmp_path):
     play(whole, 1)
     play(other, 1)
     assert isinstance(other.score, TaskScore)
-    assert other.score.result() == whole.unwrapped.score.result()
+    expected = whole.unwrapped.score.result()
+    expected["resets"]["resumed"] = 1
+    assert other.score.result() == expected
 
 
 def test_inputs_of_a_phase_come_for_their_share_of_the_budget(monkeypatch, tmp_path):

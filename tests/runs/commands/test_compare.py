@@ -16,6 +16,7 @@ from typing import ClassVar
 import pytest
 
 from ccenv.agents.base import Agent
+from ccenv.base.files import sealed
 from ccenv.base.masks import full_mask
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
@@ -28,7 +29,6 @@ from ccenv.runs.engine.pool import Outcome, RunRequest, do_task, run_all
 from ccenv.runs.lab import tables
 from ccenv.runs.report.publish import publish
 from ccenv.runs.store import recorded
-from ccenv.runs.store.seal import sealed
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 from ccenv.runs.tables.sweep_table import COLUMNS
 from ccenv.tasks.probe import PROBE_SETTINGS

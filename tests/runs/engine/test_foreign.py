@@ -18,11 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import ccenv
 from ccenv.agents import Agent
 from ccenv.agents.distributions import IndependentBlocks
+from ccenv.base.files import sealed
 from ccenv.envs.stable_baselines import ActionViewVecEnv
 from ccenv.runs.commands import compare as command
 from ccenv.runs.commands import validate
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.store.seal import sealed
 from ccenv.sb3 import BlockSelectionVecEnv
 
 NOTHING = Sweep("foreign", "No rows of its own.", (), minutes=0.1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ccenv.base.checked_file import read_checked, write_checked
+from ccenv.base.files import sealed
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.core.abilities import OwnWeights
@@ -21,7 +22,6 @@ from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
-from ccenv.runs.store.seal import sealed
 from ccenv.simulator.extensions.context import read_context
 from ccenv.tasks.probe import PROBE_SETTINGS
 

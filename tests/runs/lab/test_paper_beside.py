@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from made_results import table_row
 
+from ccenv.base.files import sealed
 from ccenv.runs.lab.paper_beside import NOT_YET, PAPER_TABLES, beside_table
-from ccenv.runs.store.seal import sealed
 
 NAMES = sorted(PAPER_TABLES)
 RECORDED = json.loads((Path(__file__).parents[3] / "runs/results/mnist-rloo.json").read_text())

@@ -2,9 +2,9 @@
 
 import json
 
+from ccenv.base.files import SEAL, sealed
 from ccenv.base.given_files import read_json
 from ccenv.runs.replay.rebuilt import plan_of, rebuild
-from ccenv.runs.store.seal import SEAL, sealed
 
 
 def one_run(logs, agent="reinforce", seed=1):

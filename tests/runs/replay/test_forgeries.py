@@ -7,11 +7,11 @@ import torch
 from stored_runs import one_run, opened
 
 import ccenv
+from ccenv.base.files import sealed
 from ccenv.data import load_split
 from ccenv.runs.replay.replay import StoredMasks, ask
 from ccenv.runs.replay.verdicts import judged_numbers
 from ccenv.runs.store import masks_file
-from ccenv.runs.store.seal import sealed
 
 BLOCKS = (64, 64)
 SETTINGS = {

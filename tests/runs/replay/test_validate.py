@@ -15,6 +15,7 @@ from stored_runs import edit, one_run, opened, rewrite
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
+from ccenv.base.files import SEAL
 from ccenv.base.given_files import read_json
 from ccenv.data import load_split
 from ccenv.networks.learning import training as weights
@@ -27,7 +28,6 @@ from ccenv.runs.replay.rebuilt import as_it_ran, pays_again
 from ccenv.runs.replay.replay import StoredMasks, ask, wrong_labels
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
-from ccenv.runs.store.seal import SEAL
 from ccenv.runs.store.untrusted_files import check_trusted
 from ccenv.tasks.probe import PROBE_SETTINGS, probe
 from tests.ccenv.episodes import STALENESS

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
+from ccenv.base.files import LENGTH, SEAL, sealed
 from ccenv.base.registry import in_earlier_names, in_todays_names, resolve
 from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
@@ -20,7 +21,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import fits_json
 from ccenv.runs.engine.jobs import make_jobs, recording_of
 from ccenv.runs.store import identity, recorded
-from ccenv.runs.store.seal import LENGTH, SEAL, check_seal, sealed
+from ccenv.runs.store.seal import check_seal
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]

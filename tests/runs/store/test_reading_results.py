@@ -9,6 +9,7 @@ import pytest
 from test_doors import put
 
 import ccenv
+from ccenv.base.files import SEAL, sealed
 from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
 from ccenv.runs.config.sweep import Cell, Sweep
@@ -16,7 +17,6 @@ from ccenv.runs.engine import jobs
 from ccenv.runs.lab import tables
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
-from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.runs.store.untrusted_files import stored_result
 from ccenv.tasks.probe import PROBE_SETTINGS
 
