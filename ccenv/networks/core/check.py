@@ -196,28 +196,36 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
 
 def precise_copy(network: Any, example: Tensor) -> tuple[Any, Tensor]:
     """A copy that computes in float64, or else in float32, and inputs in the same."""
-    tried, inputs = in_dtype(network, example, torch.float64)
-    names = {part: name for name, part in tried.named_modules() if name}
-    running: list[nn.Module] = []
-    begins = register_module_forward_pre_hook(lambda part, _: running.append(part))
-    ends = register_module_forward_hook(lambda *_: running.remove(running[-1]))
+    tried, inputs = copied_in(network, example, torch.float64)
+    names = {part: name for name, part in tried.named_modules()}
+    running = [names[tried]]
+
+    def begin(part: nn.Module, _: Any) -> None:
+        running.append(names.get(part) or running[-1])
+
+    def end(*_: Any) -> None:
+        running.pop()
+
+    begun, ended = register_module_forward_pre_hook(begin), register_module_forward_hook(end)
     try:
-        with torch.no_grad(), begins, ends:
+        with torch.no_grad(), begun, ended:
             dense_forward(tried, inputs)
     except RuntimeError as error:
-        inner = [names[part] for part in running if part in names]
+        found = copied_in(network, example, torch.float32)
+        with torch.no_grad():
+            dense_forward(*found)
         warnings.warn(
             "the laws are checked in float32, up to rounding: "
-            f"{inner[-1] if inner else type(network).__name__} does not compute in float64 "
+            f"{running[-1] or type(network).__name__} does not compute in float64 "
             f"({shortened(str(error))})",
             UserWarning,
             stacklevel=4,
         )
-        return in_dtype(network, example, torch.float32)
+        return found
     return tried, inputs
 
 
-def in_dtype(network: Any, example: Tensor, dtype: torch.dtype) -> tuple[Any, Tensor]:
+def copied_in(network: Any, example: Tensor, dtype: torch.dtype) -> tuple[Any, Tensor]:
     """A copy that nothing trains, and inputs, whose floating-point numbers are of a dtype."""
     tried = as_gated(copy.deepcopy(network)).to(dtype).eval().requires_grad_(False)
     return tried, example.to(dtype) if example.is_floating_point() else example
