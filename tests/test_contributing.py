@@ -1,6 +1,7 @@
 """With the lines that `runs/docs/contributing.md` names, what is new is used by its name."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 import ccenv.rewards
 from ccenv import agents, networks
+from ccenv.agents import systems
 from ccenv.runs import commands, studies
 from ccenv.runs.commands import cli
 from ccenv.runs.sweeps import SWEEPS
@@ -62,7 +64,7 @@ from ccenv.runs.commands.frame import Parser, program
 
 
 def make_parser():
-    parser = Parser(prog="ccenv added")
+    parser = Parser(RECIPE)
     parser.add_argument("name")
     return parser
 
@@ -72,6 +74,20 @@ def main(arguments=None):
     """Says hello; see --help."""
     print(f"hello {make_parser().parse_args(arguments).name}")
     return 0
+'''
+SLIP = '''
+"""An agent that learns nothing: its author took a rollout for two parts."""
+
+from ccenv.agents.reinforce import Reinforce
+
+
+class Slip(Reinforce):
+    """Learns nothing."""
+
+    def update(self, rollout):
+        """Fails."""
+        left, right = rollout.masks, rollout.returns, rollout.rewards
+        return {}
 '''
 STUDY = """
 description = "One that was added."
@@ -105,12 +121,19 @@ def added(tmp_path, monkeypatch):
     # The folders of studies are looked through when they are imported.
     monkeypatch.setitem(studies.FILES, "added_study", tmp_path / "added_study.toml")
     studies.FILES["added_study"].write_text(STUDY)
-    (tmp_path / "added.py").write_text(COMMAND)
+    (tmp_path / "added.py").write_text(COMMAND.replace("RECIPE", recipe_of_parsers()))
     monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
     monkeypatch.setitem(cli.COMMANDS, "added", "say hello")
     monkeypatch.setitem(studies.STUDIES, "added_study", studies.shipped_study("added_study"))
     monkeypatch.setitem(SWEEPS, "added_study", studies.STUDIES["added_study"].sweep)
     return tmp_path
+
+
+def recipe_of_parsers():
+    """The keyword arguments that the page's line of commands gives a parser."""
+    page = (ROOT / "runs/docs/contributing.md").read_text()
+    line = re.search(r"^\| a command \|.*$", page, flags=re.MULTILINE)[0]
+    return ", ".join(re.findall(r"`(\w+=[^`]+)`", line)).replace("NAME", "added")
 
 
 def said(capsys, *words):
@@ -133,7 +156,26 @@ def test_what_is_added_is_listed_with_its_settings(kind, name, shown, added, cap
 
 
 def test_a_command_that_is_added_runs(added, capsys):
+    assert recipe_of_parsers().startswith('prog="ccenv added"')
     assert said(capsys, "added", "you") == "hello you\n"
+
+
+@pytest.mark.parametrize("command", ["train", "suite"])
+def test_an_error_in_an_added_agent_is_told_with_its_place(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "slip.py").write_text(SLIP)
+    monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
+    monkeypatch.setitem(agents.AGENTS, "slip", "ccenv.agents.systems.slip:Slip")
+    words = {
+        "train": ["train", "slip", "dataset=synthetic", "images=64", f"log_dir={tmp_path}"],
+        "suite": ["suite", "slip", "--quick", "--skill", "basic", "--folder", tmp_path / "suite"],
+    }
+    assert cli.main([str(word) for word in words[command]]) != 0
+    told = capsys.readouterr().err
+    place = SLIP[: SLIP.index("left, right")].count("\n") + 1
+    assert f"too many values to unpack (expected 2) (agents/systems/slip.py, line {place})" in told
+    assert "Traceback" not in told
+    # It was given none.
+    assert "settings" not in told
 
 
 def test_what_is_added_is_trained_exported_validated_and_compared_by_name(added, capsys):

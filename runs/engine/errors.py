@@ -1,9 +1,11 @@
 """Notes on stderr, and expected failures of a run as errors without a traceback."""
 
+import dis
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
@@ -48,6 +50,32 @@ def in_users_code(error: BaseException) -> str:
     return "".join([*place.format(), *traceback.format_exception_only(error)]).rstrip()
 
 
+def place_of(error: BaseException) -> str:
+    """Where an agent failed: the innermost frame of the user's code, else of ccenv's agents.
+
+    Returns:
+        ` (file, line n)`, a file of the package from the package on; "" where it is neither.
+    """
+    if own := users_frame(error):
+        return f" ({Path(own[0].filename).name}, line {own[0].lineno})"
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package, *folders = frame.f_globals.get("__name__", "").split(".")
+        if package == "ccenv" and folders[:1] == ["agents"]:
+            place = f" ({'/'.join([*folders[:-1], Path(frame.f_code.co_filename).name])}, line {line})"
+    return place
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error comes of a `raise`: one of Python's or torch's own says nothing of settings."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and (
+        trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    )
+
+
 class CannotStartError(ValueError):
     """Settings that cannot be carried out; nothing was written."""
 
@@ -65,22 +93,29 @@ def told_as(
 ) -> Iterator[None]:
     """Turns an error of wrong settings into one that is reported without a traceback.
 
-    In a run with the user's own code other exceptions may be bugs of that code: they pass
-    unchanged, with their traceback. So do errors of the system, such as a full disk.
+    A refusal in words stands as it is. An error in an agent's file is told with its place, and the
+    settings are named only where the agent was given some. In a run with the user's own code other
+    exceptions may be bugs of that code: they pass unchanged, with their traceback. So do errors of
+    the system, such as a full disk.
     """
     try:
         yield
-    except messages as error:
-        raise kind(in_a_line(error)) from error
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, messages):
+            raise kind(in_a_line(error)) from error
         raise
     except Exception as error:
+        place = place_of(error)
+        if isinstance(error, messages) and (is_refusal(error) or not place):
+            raise kind(in_a_line(error)) from error
         if plan.has_own_code:
             raise
         if agent is not None:
             check_learned_finite(plan, agent)
-        told = f"{plan.agent} stopped by {type(error).__name__}: {in_a_line(error)}"
-        raise kind(f"{told}; check the settings that were given") from error
+        told = f"{plan.agent} stopped by {type(error).__name__}: {in_a_line(error)}{place}"
+        if not place or plan.chosen().keys() & plan.agent_settings.keys():
+            told += "; check the settings that were given"
+        raise kind(told) from error
 
 
 def check_learned_finite(plan: Plan, agent: "Agent") -> None:

@@ -22,7 +22,7 @@ from ccenv.runs.config.agent_settings import find_agent, known_settings
 from ccenv.runs.config.command import value_word
 from ccenv.runs.config.plan import safe_name, source_digest
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.errors import CannotStartError, users_frame
+from ccenv.runs.engine.errors import CannotStartError, place_of
 from ccenv.runs.engine.run import torch_settings
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
@@ -170,9 +170,8 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
         why = in_a_line(error)
     # An agent that ends the program would end the others' runs.
     except BaseException as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
-        for place in users_frame(error):
-            why += f" ({Path(place.filename).name}, line {place.lineno})"
+        said = " ".join(str(error).split()) or "no message"
+        why = f"{type(error).__name__}: {said}{place_of(error)}"
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
     notes |= {"seconds": time.process_time() - begun, "error": why}
     target.mkdir(parents=True, exist_ok=True)
