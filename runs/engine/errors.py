@@ -62,12 +62,13 @@ def place_of(error: BaseException) -> str:
     for frame, line in traceback.walk_tb(error.__traceback__):
         package, *folders = frame.f_globals.get("__name__", "").split(".")
         if package == "ccenv" and folders[:1] == ["agents"]:
-            place = f" ({'/'.join([*folders[:-1], Path(frame.f_code.co_filename).name])}, line {line})"
+            file = "/".join([*folders[:-1], Path(frame.f_code.co_filename).name])
+            place = f" ({file}, line {line})"
     return place
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an error comes of a `raise`: one of Python's or torch's own says nothing of settings."""
+    """Whether a `raise` made an error: Python's own and torch's say nothing of settings."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -93,10 +94,10 @@ def told_as(
 ) -> Iterator[None]:
     """Turns an error of wrong settings into one that is reported without a traceback.
 
-    A refusal in words stands as it is. An error in an agent's file is told with its place, and the
-    settings are named only where the agent was given some. In a run with the user's own code other
-    exceptions may be bugs of that code: they pass unchanged, with their traceback. So do errors of
-    the system, such as a full disk.
+    A refusal in words stands as it is. An error in an agent's file is reported with its place, and
+    the settings are named only where the agent was given some. In a run with the user's own code
+    other exceptions may be bugs of that code: they pass unchanged, with their traceback. So do
+    errors of the system, such as a full disk.
     """
     try:
         yield
