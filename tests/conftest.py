@@ -7,8 +7,7 @@ import torch
 from hypothesis import settings
 
 # Times depend on the machine's other work: no law is about them.
-# Of laws that say no number themselves, half of what is usual: they run often.
-settings.register_profile("untimed", deadline=None, max_examples=50)
+settings.register_profile("untimed", deadline=None, max_examples=100)
 settings.load_profile("untimed")
 
 
