@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.base.given_files import ZIP, check_plain_file
 from ccenv.base.registry import import_object
+from ccenv.base.trust import check_trust
 from ccenv.base.values import as_settings, in_a_line, shown
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.evaluate import policy_of
@@ -119,6 +120,7 @@ def open_policies(thing: Any, trusted: Sequence[str] = ()) -> list[Any]:
         ValueError: if a file is missing, none of Stable-Baselines3, or not trusted; nothing of it
             was unpickled then.
     """
+    check_trust(trusted)
     if isinstance(thing, list | tuple):
         return [policy for one in thing for policy in open_policies(one, trusted)]
     if isinstance(thing, str) and ":" in thing and not is_file(thing):

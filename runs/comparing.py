@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import UnexpectedKeywordError
+from ccenv.base.trust import check_trust
 from ccenv.base.values import as_settings, positive_int, shown
 from ccenv.runs.adding import Addition, additions, with_added
 from ccenv.runs.api import frame, name_of_code, with_names
@@ -230,6 +231,7 @@ none; give it rows of its own in a sweep's file
             f"expected arguments of compare, got {name}={shown(value)}; a setting of runs is given "
             f"with their agent: agent=('rloo', {{{name!r}: {shown(value)}}}), or add=(...)"
         )
+    check_trust(trust)
     if jobs is not None:
         positive_int(jobs, "jobs")
     if agent is not None or rewards or cost_weights:

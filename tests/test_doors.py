@@ -17,6 +17,8 @@ from collections import Counter
 import pytest
 from test_architecture import FILES, ROOT
 
+import ccenv
+from ccenv.agents.foreign import open_policies
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.files import sealed
 from ccenv.base.registry import TABLES, import_object
@@ -27,7 +29,7 @@ from ccenv.runs.commands import cli, train
 from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.command import read_config
 from ccenv.runs.engine.collect_runs import gather_folders
-from ccenv.runs.replay.rebuilt import plan_of
+from ccenv.runs.replay.rebuilt import open_run, plan_of
 
 TABLE = "the name stands in the code, or in a table of it"
 DOOR = "the door itself: only after the name was found in a table or in a trusted module"
@@ -407,6 +409,40 @@ def test_no_command_imports_what_a_file_names(command, exported, canary, tmp_pat
     run = hostile_run(exported, tmp_path / "seed-0")
     status, words = FILE[command](tmp_path, run)
     assert cli.main([command, *map(str, words)]) == status, capsys.readouterr()
+
+
+NO_NAME = "expected the name of a module"
+TRUSTING = {
+    "compare": lambda path, trust: ccenv.compare("text-quick", trust=trust),
+    "load": lambda path, trust: SkippingClassifier.load(path, trust=trust),
+    "check_named": lambda path, trust: check_named({}, {}, trust),
+    "open_policies": lambda path, trust: open_policies(path, trust),
+    "validate": lambda path, trust: open_run(path.parent.parent, trust),
+}
+"""Functions that are told whom to trust."""
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_nothing_is_trusted_by_a_shell_variable_that_is_not_set(
+    name, exported, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for trusts in TRUSTING.values():
+        with pytest.raises(ValueError, match=NO_NAME):
+            trusts(file_of(exported), [name])
+    for command in FILE.keys() - {"table"}:
+        assert exit_status(cli.main, [command, str(exported), "--trust", name]) == REFUSED
+        (line,) = capsys.readouterr().err.splitlines()
+        assert NO_NAME in line
+    assert not [*tmp_path.iterdir()]
+
+
+def exit_status(main, words):
+    """Of a program that may end itself."""
+    try:
+        return main(words)
+    except SystemExit as ended:
+        return ended.code
 
 
 @pytest.mark.parametrize("command", ["generate", "export"])

@@ -35,6 +35,7 @@ def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] 
     Raises:
         ValueError: naming the place and the text; nothing of an untrusted module was imported.
     """
+    check_trust(trusted)
     for place, text in ((p, found) for p, found in leaves_of(content) if isinstance(found, str)):
         kind = places.get(place, "")
         if kind in NOT_FOLLOWED and NOT_FOLLOWED[kind].fullmatch(text):
@@ -47,6 +48,22 @@ def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] 
             elif kind in TABLES:
                 known = import_object(TABLES[kind], "table")
                 raise ValueError(f"unknown {place} {name!r}: {nearest(name, known)}")
+
+
+def check_trust(trusted: Sequence[str]) -> None:
+    """Refuses to trust a name without letters (ValueError): a shell's unset variable is no module.
+
+    >>> check_trust(["my_module", ""])
+    Traceback (most recent call last):
+    ValueError: expected the name of a module (or the path of a zip) to trust, got ''; name it, or \
+leave the option out
+    """
+    for name in trusted:
+        if not str(name).strip():
+            raise ValueError(
+                "expected the name of a module (or the path of a zip) to trust, got "
+                f"{shown(name)}; name it, or leave the option out"
+            )
 
 
 def names_in_text(text: str, kind: str) -> list[str]:
@@ -101,7 +118,7 @@ def is_below(module: str, packages: Sequence[str]) -> bool:
     >>> [is_below(name, ["my"]) for name in ("my", "my.agents", "mydata")]
     [True, True, False]
     """
-    return any(module == name or module.startswith(f"{name}.") for name in packages if name)
+    return any(module == name or module.startswith(f"{name}.") for name in packages)
 
 
 def leaves_of(node: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

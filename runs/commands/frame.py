@@ -15,6 +15,7 @@ from typing import Any, NoReturn, cast
 
 from safetensors import SafetensorError
 
+from ccenv.base.trust import check_trust
 from ccenv.runs.store import json_file
 
 Main = Callable[..., int]
@@ -108,9 +109,19 @@ def takes_trust(parser: argparse.ArgumentParser, who: str = "the run names") -> 
         "--trust",
         metavar="MODULE",
         action="append",
+        type=to_trust,
         default=[],
         help=f"import what {who} of this module of yours; may be given again",
     )
+
+
+def to_trust(name: str) -> str:
+    """Reads the name of what to trust."""
+    try:
+        check_trust([name])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def whole_number(text: str) -> int:
