@@ -34,8 +34,8 @@ def write_checked(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str,
     write_parts(path, plain, texts, save_file)
 
 
-def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:
-    """Tensors, texts and whether there was a checksum, see `read_arrays`."""
+def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and texts, see `read_parts`."""
     return read_parts(path, "pt")
 
 
@@ -91,10 +91,8 @@ def save_tree(path: Path, tree: Any) -> None:
 
 def load_tree(path: Path) -> Any:
     """Reads what `save_tree` wrote; FileNotFoundError, or ValueError if it is damaged."""
-    tensors, texts, _ = read_checked(path)
+    tensors, texts = read_checked(path)
     try:
-        # Nothing else stands beside a tree: another name is that of the checksum, damaged.
-        (_,) = texts
         return decode(json.loads(texts[TREE]), tensors)
     except NO_TREE as error:
         raise ValueError(

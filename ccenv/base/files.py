@@ -97,11 +97,11 @@ def write_parts(
             raise OSError(f"cannot write {partial}: {error}") from error
 
 
-def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str], bool]:
-    """Arrays ("np") or tensors ("pt") of a checked file, texts, and whether there was a checksum.
+def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str]]:
+    """Arrays ("np") or tensors ("pt") of a checked file, and its texts.
 
-    The oldest files have none. FileNotFoundError if there is no such file; DamagedFileError if it
-    is not as it was written, of another kind, or not for numpy.
+    FileNotFoundError if there is no such file; DamagedFileError if it
+    is not as it was written, has no checksum, is of another kind, or not for numpy.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -115,9 +115,13 @@ def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[
             f"expected a safetensors file in {path}, got {type(error).__name__}: {error}"
         ) from error
     expected = texts.pop(CHECKSUM, None)
-    if expected is not None:
-        check_sha256(path, expected, arrays_digest(parts, texts))
-    return parts, texts, expected is not None
+    if expected is None:
+        raise DamagedFileError(
+            f"expected a checksum in {path}, got none: it was damaged or edited, or written by "
+            "another program or an early version; make it again"
+        )
+    check_sha256(path, expected, arrays_digest(parts, texts))
+    return parts, texts
 
 
 def check_sha256(path: str | Path, expected: str, found: str) -> None:

@@ -235,10 +235,10 @@ def chunk_path(folder: Path, number: int) -> Path:
 def read_chunk(folder: Path, number: int, shape: tuple[int, int]) -> MaskAnswers | None:
     """A finished chunk [inputs, masks]; None where there is none, or it is damaged."""
     try:
-        arrays, _, has_checksum = read_parts(chunk_path(folder, number))
+        arrays, _ = read_parts(chunk_path(folder, number))
     except (FileNotFoundError, DamagedFileError):
         return None
-    if not has_checksum or set(arrays) != {"right", "nll", "macs"}:
+    if set(arrays) != {"right", "nll", "macs"}:
         return None
     if arrays["nll"].shape != shape or arrays["right"].shape != (shape[0], -(-shape[1] // 8)):
         return None

@@ -47,7 +47,7 @@ def load_gate_values(
     """
     path = folder / CHECKPOINT / MASKS
     try:
-        stored, _, _ = read_checked(path)
+        stored, _ = read_checked(path)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"expected gate values in {path}, got none ({error!r})") from error
     if not any(name.startswith(f"{draw}/values/") for name in stored):
@@ -71,7 +71,7 @@ def load_masks(
     """Reads what `save_masks` wrote: for each gated layer bool [num_images, num_blocks]."""
     path = folder / CHECKPOINT / MASKS
     try:
-        packed, _, _ = read_checked(path)
+        packed, _ = read_checked(path)
         layers = [packed[f"{draw}/{layer}"].numpy() for layer in range(len(num_blocks))]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"expected the {draw} masks in {path}, got none ({error!r})") from error

@@ -81,7 +81,7 @@ def stored_tensors(folder: Path, name: str) -> dict[str, "Tensor"]:
 
     path = stored_file(folder, run_folder.CHECKPOINT, name)
     try:
-        found, _, _ = read_checked(path)
+        found, _ = read_checked(path)
     except OSError as error:
         raise ValueError(f"expected tensors in {path}, got none ({error})") from error
     bad = [n for n, t in found.items() if t.is_floating_point() and not bool(t.isfinite().all())]

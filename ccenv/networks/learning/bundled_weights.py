@@ -16,7 +16,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ccenv.base.checked_file import check_finite, read_checked, write_checked
-from ccenv.base.files import DamagedFileError
 from ccenv.base.machine import user_cache
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.transforms import is_of_chance, make_transform
@@ -60,9 +59,7 @@ def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor
     OSError if there is no such file, or it cannot be read; ValueError if it is damaged or without a
     checksum, of another network, or not finite.
     """
-    tensors, texts, is_checked = read_checked(path)
-    if not is_checked:
-        raise DamagedFileError(f"expected a checksum in {path}, got none; learn it again")
+    tensors, texts = read_checked(path)
     wanted, opened = network.state_dict(), ability(network, OpenLengths)
     for name in sorted({*tensors, *wanted}):
         any_length = opened is not None and name in opened.open_lengths

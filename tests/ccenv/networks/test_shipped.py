@@ -90,14 +90,14 @@ def test_what_is_written_is_read_to_the_bit(table):
 
 def altered(path, change):
     """Writes a file anew with other tensors or texts."""
-    tensors, texts, _ = read_checked(path)
+    tensors, texts = read_checked(path)
     change(tensors, texts)
     write_checked(path, tensors, texts)
 
 
 def unsealed(path):
     """As a file that another program has written."""
-    tensors, texts, _ = read_checked(path)
+    tensors, texts = read_checked(path)
     save_file(tensors, path, metadata=texts)
 
 
