@@ -2,12 +2,14 @@
 
 import functools
 import itertools
+import re
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from sb3_contrib import MaskablePPO
+from sb3_contrib import MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -19,6 +21,7 @@ from ccenv.simulator.evaluate import evaluate
 from tests.ccenv.episodes import UNEVEN, seeded
 
 SEEN = UNEVEN | {"observation": "summary"}
+PAGE = Path(__file__).parents[3] / "runs/docs/tutorials/stable_baselines3.md"
 
 
 def fresh(num_envs=8, **settings):
@@ -128,3 +131,24 @@ def test_a_model_behind_a_normaliser_sees_what_it_learned_from():
     train = evaluate(env, model, split="train", deterministic=True)
     assert torch.equal(train.masks[0][indices], bits)
     assert moved.num_images == 500
+
+
+def test_the_page_says_what_the_networks_of_each_algorithm_cost():
+    bits = BlockSelectionVecEnv(8, observation="summary")
+    menu, discrete = (ActionViewVecEnv(bits, "menu", menu="single"), ActionViewVecEnv(bits))
+    cost = {
+        "PPO": lambda **kwargs: PPO("MlpPolicy", bits, n_steps=2, policy_kwargs=kwargs),
+        "DQN": lambda **kwargs: DQN("MlpPolicy", menu, buffer_size=64, policy_kwargs=kwargs),
+        "RecurrentPPO": lambda **kwargs: RecurrentPPO(
+            "MlpLstmPolicy", discrete, n_steps=2, policy_kwargs=kwargs
+        ),
+    }
+    rows = re.findall(
+        r"^\| (\w+)[^|]* \| ([\d.]+) \| ([\d.]+) with `(.*)` \|$", PAGE.read_text(), re.M
+    )
+    assert [name for name, *_ in rows] == list(cost)
+    for name, default, smaller, settings in rows:
+        for said, kwargs in ((default, {}), (smaller, eval(f"dict({settings})"))):
+            model = cost[name](**kwargs)
+            found = evaluate(model.env, model).policy_cost
+            assert said == f"{found:.{len(said.partition('.')[2])}f}"
