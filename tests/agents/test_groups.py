@@ -43,7 +43,8 @@ def test_where_all_are_twins_nobody_is_compared():
 def test_the_slope_of_returns_that_rise_with_cost_is_found_whatever_the_images_levels(
     slope, levels
 ):
-    costs = torch.tensor([0.1, 0.2, 0.4, 0.3] * 3)
+    # Images differ in what their masks cost, too.
+    costs = torch.tensor([0.1, 0.2, 0.4, 0.3]).repeat(3) + torch.arange(3).repeat_interleave(4) / 4
     returns = slope * costs + torch.tensor(levels).repeat_interleave(4)
     rise, run = slope_sums(returns, costs, 4)
     assert rise / run == pytest.approx(slope, abs=1e-4)

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 
+from ccenv.mdp.dynamics import initial, outcomes
 from ccenv.networks import NETWORKS as BY_NAME
 from ccenv.networks.core.abilities import Caches, Continues, Norms, ReadsEarlier, ability
 from ccenv.networks.core.check import check_network
@@ -104,6 +105,21 @@ def test_plain_weights_copies_and_packed_networks_answer_alike_and_no_rows_give_
     torch.testing.assert_close(packed, expected, rtol=1e-3, atol=1e-4)
     after = network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("name", tiny.NETWORKS)
+@torch.no_grad()
+def test_costs_of_gates_sum_to_the_compute_cost_which_is_one_where_all_is_kept(name):
+    network, inputs = tiny.built(name), tiny.inputs_of(name, 4)
+    masks, spent = tiny.masks_of(network, 4), torch.zeros(4)
+    for mask in masks:
+        mask[0] = True
+    state = initial(network, inputs, torch.zeros(4, dtype=torch.int64))
+    for outcome in outcomes(network, state, lambda state: masks[state.layer]):
+        spent += outcome.layer_cost
+        torch.testing.assert_close(outcome.compute_cost, spent)
+        torch.testing.assert_close(outcome.macs / network.dense_macs, spent)
+    assert outcome.compute_cost[0] == 1
 
 
 @pytest.mark.parametrize("name", tiny.NETWORKS)
