@@ -338,11 +338,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "tuning": f"Of learners {tried}. 64 episodes at once. Played: {'; '.join(labels)}.",
     }
+    runs, about = with_recorded(runs, about)
     write_record(runs, RECORDED, about)
     recorded.cache_clear()
     write_whole(PICTURE, radar_drawn(at_level("quick")).png)
     say(f"{len(runs)} runs of {len({run.agent for run in runs})} agents: {RECORDED}")
     return 0
+
+
+def with_recorded(
+    again: list[ScoredRun], about: dict[str, Any]
+) -> tuple[list[ScoredRun], dict[str, Any]]:
+    """The record's runs, those that were played again in place of its own, and where all are from.
+
+    Of a folder that lacks some of them, as where a rule of some tasks has changed.
+
+    Raises:
+        ValueError: if some runs are missing and others are new, or of other settings.
+    """
+    before = {(run.agent, run.task, run.seed): run for run in recorded_runs()}
+    played = {(run.agent, run.task, run.seed): run for run in again}
+    if before.keys() <= played.keys():
+        return again, about
+    if new := sorted(played.keys() - before.keys()):
+        raise ValueError(
+            f"expected every recorded run, or none but recorded ones, got {len(new)} new: {new[0]}"
+        )
+    tasks = ", ".join(dict.fromkeys(run.task for run in again))
+    places = {
+        name: f"{recorded()[name]}; of {tasks}: {about[name]}" for name in ("machine", "versions")
+    }
+    return [*(before | played).values()], {**places, "tuning": recorded()["tuning"]}
 
 
 def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:

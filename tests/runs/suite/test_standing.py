@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ccenv
-from ccenv.runs.lab.suite_agents import skills_table, write_record
+from ccenv.runs.lab.suite_agents import skills_table, with_recorded, write_record
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
 from ccenv.runs.suite.pictures import radar_agents
@@ -173,6 +173,34 @@ def test_what_is_recorded_is_read_back_and_hides_nothing(tmp_path, monkeypatch):
         score_file.recorded.cache_clear()
         with pytest.raises(ValueError, match="expected suite 1, got 2"):
             report(tmp_path)
+    finally:
+        score_file.recorded.cache_clear()
+
+
+def test_what_is_played_again_takes_the_place_of_what_is_recorded_and_the_rest_stays(
+    tmp_path, monkeypatch
+):
+    about = {"machine": "a", "versions": "b", "tuning": "c"}
+    path = tmp_path / "recorded.json"
+    write_record(runs("first", {"basic-4": 0.5, "basic-8": 0.5}), path, about)
+    monkeypatch.setattr(score_file, "RECORDED", path)
+    score_file.recorded.cache_clear()
+    try:
+        again = runs("first", {"basic-8": 0.75}, recorded=False)
+        found, where = with_recorded(again, dict.fromkeys(about, "x"))
+        assert [(run.task, run.last) for run in found[:: len(again)]] == [
+            ("basic-4", 0.5),
+            ("basic-8", 0.75),
+        ]
+        assert where == {
+            "machine": "a; of basic-8: x",
+            "versions": "b; of basic-8: x",
+            "tuning": "c",
+        }
+        with pytest.raises(ValueError, match="none but recorded ones, got"):
+            with_recorded(runs("second", {"basic-8": 0.75}), about)
+        whole = runs("first", {"basic-4": 0.0, "basic-8": 0.0, "depth-2": 0.0})
+        assert with_recorded(whole, about) == (whole, about)
     finally:
         score_file.recorded.cache_clear()
 
