@@ -1,13 +1,24 @@
-"""Laws of comparing masks of one image."""
+"""Laws of advantages: of masks of one image, of a batch, and of what a critic says."""
+
+import functools
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
+from ccenv.agents.actor_critic import generalised
+from ccenv.agents.advantages import above_mean, leave_one_out, leave_twins_out, slope_sums
 
 returns_of_twelve = st.lists(st.floats(-5, 5), min_size=12, max_size=12)
+
+
+@given(returns=st.lists(st.lists(st.floats(-5, 5), min_size=4, max_size=4), min_size=1, max_size=3))
+def test_advantages_over_the_mean_sum_to_zero_at_each_gate_and_differ_as_returns_do(returns):
+    returns = torch.tensor(returns)
+    found = above_mean(returns)
+    torch.testing.assert_close(found.sum(dim=1), torch.zeros(len(returns)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.diff(dim=1), returns.diff(dim=1), atol=1e-4, rtol=0)
 
 
 @given(returns=returns_of_twelve)
@@ -48,3 +59,21 @@ def test_the_slope_of_returns_that_rise_with_cost_is_found_whatever_the_images_l
     returns = slope * costs + torch.tensor(levels).repeat_interleave(4)
     rise, run = slope_sums(returns, costs, 4)
     assert rise / run == pytest.approx(slope, abs=1e-4)
+
+
+@given(
+    rewards=returns_of_twelve,
+    values=returns_of_twelve,
+    gae_lambda=st.floats(0, 1),
+)
+def test_generalised_advantages_are_discounted_surprises_and_at_one_returns_less_their_values(
+    rewards, values, gae_lambda
+):
+    rewards, values = (torch.tensor(one).view(6, 2) for one in (rewards, values))
+    returns = rewards.flip(0).cumsum(0).flip(0)
+    near = functools.partial(torch.testing.assert_close, atol=1e-4, rtol=0)
+    near(generalised(rewards, values, 1.0), returns - values)
+    later = (torch.arange(6) - torch.arange(6)[:, None]).clamp(min=0)
+    weights = (gae_lambda**later).triu()
+    surprises = rewards - values + torch.cat([values[1:], torch.zeros(1, 2)])
+    near(generalised(rewards, values, gae_lambda), weights @ surprises)
