@@ -80,7 +80,7 @@ class Comparison:
 
     @property
     def table(self) -> str:
-        """At most ten rows, for a terminal."""
+        """At most twenty rows, for a terminal."""
         return short_table(self.rows)
 
     def write_page(self, *, board: bool = True) -> list[str]:

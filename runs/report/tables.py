@@ -21,7 +21,10 @@ from ccenv.runs.tables.sweep_table import (
     Row,
     Table,
     above_random,
+    masks_of,
     mean_in,
+    named,
+    other_error,
     read_columns,
     shown_name,
 )
@@ -136,7 +139,7 @@ def overview_table(
     points, first = views[0].points, rows[comparison.draw]
     columns: dict[str, tuple[str, Mapping[str, Any]]] = {}
     when: dict[str, str] = {}
-    columns["row"] = "left", {point.label: shown_name(first[point.label]) for point in points}
+    columns["row"] = "left", {point.label: named(first[point.label]) for point in points}
     for view in views:
         measure = view.measure
         heading = measure.heading + apart[view.draw]
@@ -148,6 +151,15 @@ def overview_table(
             },
         )
         when[heading] = f"measure-{view.settings['measure']} masks-{view.draw}"
+    for draw, by_label in rows.items():
+        kinds = {point.label: masks_of(by_label[point.label]) for point in points}
+        if len({kinds[point.label] for point in points if by_label[point.label]["learns"]}) > 1:
+            # A row may be greedy among sampled ones: it says so, with the error of the other kind.
+            columns["masks" + apart[draw]] = "left", kinds
+            others = {label: other_error(row) for label, row in by_label.items()}
+            columns["other masks %" + apart[draw]] = "right", others
+            when["masks" + apart[draw]] = f"masks-{draw}"
+            when["other masks %" + apart[draw]] = f"measure-error masks-{draw}"
     for view in views:
         # Times and memory are those of any masks.
         by_masks = view.cost.key == "macs"
@@ -160,8 +172,8 @@ def overview_table(
         heading = f"front{APART}{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
         columns[heading] = "left", {point.label: "*" for point in view.front}
         when[heading] = view.when
-    kinds = {k: KINDS[kind_of_method(runs[0])][0] for k, runs in comparison.results.items() if runs}
-    columns["kind"] = "left", kinds
+    words = {k: KINDS[kind_of_method(runs[0])][0] for k, runs in comparison.results.items() if runs}
+    columns["kind"] = "left", words
     columns["seeds"] = "right", {label: len(row["seeds"]) for label, row in first.items()}
     for draw, by_label in rows.items():
         if any(by_label[point.label]["verdict"] in AGAINST_RANDOM for point in points):

@@ -77,6 +77,9 @@ class Row:
     """share of wrong answers with greedy masks instead of sampled ones."""
     mode_macs: Interval | None
     """MACs of an image with those."""
+    other_error: Interval | None
+    """share of wrong answers with the other of sampled and greedy masks; None of rules and
+    functions."""
     density: tuple[float, ...]
     """share of blocks kept in each gated layer."""
     speedup: dict[str, float]
@@ -158,6 +161,8 @@ def make_row(
     """
     first, verdicts = results[0], [shown_evaluation(r, draw) for r in results]
     modes = [shown_evaluation(r, "mode") for r in results]
+    shown = shown_masks(first, draw)
+    others = [draw for draw in MODES if draw != shown] if first["learns"] and shown in MODES else []
 
     def mean_of(name: str, verdicts: Sequence[Mapping[str, Any]] = verdicts) -> Interval:
         return mean_interval([v[name] for v in verdicts])
@@ -184,7 +189,7 @@ def make_row(
         dataset=dataset_of(first),
         shaping=first["reward"],
         seeds=tuple(r["seed"] for r in results),
-        masks=shown_masks(first, draw),
+        masks=shown,
         learns=first["learns"],
         uses_labels=first["uses_labels"],
         error=mean_of("error"),
@@ -193,6 +198,9 @@ def make_row(
         macs=known_mean("macs"),
         mode_error=mean_of("error", modes),
         mode_macs=known_mean("macs", modes),
+        other_error=mean_of("error", [evaluation(r, others[0]) for r in results])
+        if others
+        else None,
         density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
         speedup={size: float(np.median(values)) for size, values in speedups.items()},
         on_front=False,
@@ -204,7 +212,7 @@ def make_row(
         bits=mean_interval(bits) if bits else None,
         added=first.get("added", False),
         same_as=same_as,
-        other_masks=far_off(results, shown_masks(first, draw)) if first["learns"] else "",
+        other_masks=far_off(results, shown) if first["learns"] else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a terminal shows: at most ten rows of a comparison, and any text within its width."""
+"""What a terminal shows: at most twenty rows of a comparison, and any text within its width."""
 
 import html
 import shutil
@@ -20,12 +20,14 @@ from ccenv.runs.tables.sweep_table import (
     cell_texts,
     html_table,
     interval,
+    masks_of,
     mean_in,
+    named,
+    other_error,
     read_columns,
-    shown_name,
 )
 
-MOST_ROWS = 10
+MOST_ROWS = 20
 SHORTEST_NAME = 12
 """Characters that a row's name keeps however narrow the terminal is."""
 NOTES = {
@@ -37,7 +39,9 @@ NOTES = {
     " to ": "a to b: of the row with the least, and of the one with the most.",
     " cost": "cost: these over the dense network's.",
     " vs random": "vs random: points of error above random masks of the same cost.",
-    "MACs": "Masks of policies are sampled where a row does not say greedy or as given.",
+    "other masks %": "masks: how a row's error was measured; the other kind's error stands in its "
+    "row.",
+    "MACs": "Masks of policies are sampled where no column says otherwise.",
     "(ceiling)": "(ceiling): knows the label.",
 }
 """What stands in a table -> what is said of it below."""
@@ -109,13 +113,14 @@ def short_parts(rows: Sequence[Row], rewards: Sequence[Table] = ()) -> list[str 
         if shown:
             parts.append(short_columns(shown))
         if more := len(group) - len(shown):
-            kind = "single" if crossed else "more"
-            parts.append(f"{more} {kind} rows are on the page and in --json.")
+            parts.append(
+                f"{more} of {len(group)} rows are left out here: the page and --json have all."
+            )
     return parts
 
 
 def most_telling(rows: Sequence[Row]) -> list[Row]:
-    """At most ten rows, in their order: added and dense ones, the Pareto front, smallest errors.
+    """At most `MOST_ROWS`, in their order: added and dense ones, the Pareto front, smallest errors.
 
     Rows that repeat another come last.
     """
@@ -131,16 +136,21 @@ def most_telling(rows: Sequence[Row]) -> list[Row]:
 
 
 def short_columns(rows: Sequence[Row]) -> Cells:
-    """Heading -> cells, the most important columns first; none that is empty."""
+    """Heading -> cells, the most important columns first; none that is empty.
+
+    Where masks of policies are not all sampled, columns say each row's kind and the other's error.
+    """
     has_bits = all(row["bits"] for row in rows)
     measure, field = (BITS, "bits") if has_bits else (ERROR, "error")
 
     def score(row: Row) -> str:
         return with_interval(interval(row, field), len(row["seeds"]), measure.spec, measure.ends)
 
+    kinds: Columns = {"masks": ("left", masks_of), "other masks %": ("right", other_error)}
     columns: Columns = {
-        "method": ("left", shown_name),
+        "method": ("left", named),
         "bits" if has_bits else "error %": ("right", score),
+        **(kinds if {masks_of(row) for row in rows} - {"", "sampled"} else {}),
         "MACs": ("right ,.0f", lambda row: mean_in(row, "macs")),
         "vs random": ("right", lambda row: above_random(row, ".1%")),
         "cost": ("right .3f", lambda row: mean_in(row, "total_cost")),

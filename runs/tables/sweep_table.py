@@ -11,7 +11,7 @@ from typing import Any
 
 from ccenv.base.files import write_whole
 from ccenv.runs.stats.intervals import Interval, with_interval
-from ccenv.runs.stats.measures import BITS_NOTE, MASKS, RANDOM_MASKS
+from ccenv.runs.stats.measures import BITS_NOTE, MASKS, MODES, RANDOM_MASKS
 
 Row = Mapping[str, Any]
 Columns = Mapping[str, tuple[str, str | Callable[[Any], Any]]]
@@ -32,15 +32,30 @@ def read_columns(columns: Columns, items: Sequence[Any]) -> tuple[dict[str, str]
     ]
 
 
-def shown_name(row: Row) -> str:
-    """A row's label, with a mark on ceilings, and on rows that repeat another.
-
-    Policies whose masks are not sampled have one, too.
-    """
+def named(row: Row) -> str:
+    """A row's label, with a mark on ceilings, and on rows that repeat another."""
     marks = [f"= {row['same_as']}"] if row.get("same_as") else []
     marks += ["ceiling"] if row["uses_labels"] else []
-    marks += [masks_of(row)] if row["masks"] != "sampled" and masks_of(row) else []
     return row["label"] + "".join(f" ({mark})" for mark in marks)
+
+
+def shown_name(row: Row) -> str:
+    """The same where no column says how masks are chosen: policies of other than sampled say it."""
+    is_other = row["masks"] != "sampled" and masks_of(row)
+    return named(row) + (f" ({masks_of(row)})" if is_other else "")
+
+
+def other_error(row: Row) -> str:
+    """Error in per cent of a row's other kind of masks, with the kind; "" of rules and functions.
+
+    >>> error = {"mean": 0.06}
+    >>> other_error({"learns": True, "masks": "mode", "other_error": error})
+    '6.00 sampled'
+    """
+    if not row["learns"] or row["masks"] not in MODES or not row.get("other_error"):
+        return ""
+    (other,) = (draw for draw in MODES if draw != row["masks"])
+    return f"{100 * row['other_error']['mean']:.2f} {MASKS[other]}"
 
 
 def interval(row: Row, name: str) -> Any:
@@ -73,7 +88,7 @@ def speedup_of(row: Row) -> str | None:
 BITS = "test bits"
 """Heading of a column that tables of texts have alone."""
 COLUMNS: Columns = {
-    "agent": ("left", shown_name),
+    "agent": ("left", named),
     "seeds": ("right", lambda row: len(row["seeds"])),
     "masks": ("left", masks_of),
     "test error %": ("right ±.2%", lambda row: interval(row, "error")),

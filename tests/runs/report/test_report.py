@@ -391,6 +391,25 @@ def test_an_agent_has_one_colour_in_every_figure_and_no_other_has_it_with_its_ma
     assert one["marker"] != other["marker"]
 
 
+def test_a_greedy_row_among_sampled_ones_says_so_in_the_table_of_the_page():
+    rows = [Cell(name, name) for name in ("reinforce", "rloo")]
+    found = comparison_of(rows)
+    finished = [
+        dataclasses.replace(one, result=one.result | {"deterministic": one.label == "rloo"})
+        for one in found.finished
+    ]
+    found = dataclasses.replace(found, finished=tuple(finished))
+    (overview, *_) = all_tables(found, views_of(found))["Results"]
+    lines = [dict(zip(overview.columns, line, strict=True)) for line in overview.texts]
+    own = " · each agent's own"
+    assert [line[f"masks{own}"] for line in lines] == ["sampled", "greedy"]
+    assert [line[f"other masks %{own}"][-7:] for line in lines] == [" greedy", "sampled"]
+    # Under one kind of masks no name says another.
+    assert [line["row"] for line in lines] == ["reinforce", "rloo"]
+    assert overview.when[f"masks{own}"] == "masks-own"
+    assert "masks · greedy" not in overview.columns
+
+
 def test_where_rewards_are_the_question_their_parts_of_the_page_are_open(report, tmp_path):
     opened = r'<details id="([^"]*)" open>'
     text = (report / "index.html").read_text()

@@ -1,5 +1,7 @@
 """Laws of the terminal's table: it fits, keeps the front, and says what it leaves out."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 from made_results import table_row as row
@@ -9,7 +11,7 @@ from ccenv.runs.tables.short_table import MOST_ROWS, html_answer, most_telling, 
 from ccenv.runs.tables.sweep_table import Table
 
 ABOVE = {"mean": -0.123, "sd": 0.01, "low": -0.13, "high": -0.116}
-ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, on_front=n in (0, 1)) for n in range(14)]
+ROWS = [row(f"row number {n}", 0.5 - n / 80, 100.0 * n, on_front=n in (0, 1)) for n in range(24)]
 
 
 @given(st.integers(40, 200), st.lists(st.text("abc ", min_size=1, max_size=60), min_size=1))
@@ -19,12 +21,33 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(width, labels):
     assert max(map(len, shown.splitlines()[: len(rows) + 2])) <= max(width, 50)
 
 
-def test_the_front_and_the_smallest_errors_are_the_ten_rows_in_their_order():
+def test_a_sweep_of_a_dozen_rows_is_shown_whole():
+    shown = short_table(ROWS[:12], 80)
+    assert all(one["label"] in shown for one in ROWS[:12])
+    assert "left out" not in shown
+
+
+def test_a_greedy_row_among_sampled_ones_says_so_in_a_column_with_the_other_figure():
+    mine = row("mine", 0.2, 5.0, learns=True, masks="mode", other_error={"mean": 0.25})
+    theirs = row("theirs", 0.3, 5.0, learns=True, other_error={"mean": 0.35})
+    rows = [mine, theirs, row("rule", 0.1, 5.0)]
+    heading, _, *lines = short_table(rows, 80).splitlines()[:5]
+    assert heading.split()[3:7] == ["masks", "other", "masks", "%"]
+    said = [re.sub(r"^.*\)", "", line).split()[:4] for line in lines]
+    assert said[0] == ["greedy", "25.00", "sampled", "5"]
+    assert said[1] == ["sampled", "35.00", "greedy", "5"]
+    assert said[2][0] == "5"
+    # The kind outlives a narrow terminal; where all are sampled there is nothing to tell.
+    assert "greedy" in short_table(rows, 48)
+    assert "masks %" not in short_table([theirs], 80)
+
+
+def test_the_front_and_the_smallest_errors_are_the_rows_shown_in_their_order():
     shown = most_telling(ROWS)
     assert len(shown) == MOST_ROWS
     assert [one["label"] for one in shown[:2]] == ["row number 0", "row number 1"]
-    assert [one["label"] for one in shown[2:]] == [f"row number {n}" for n in range(6, 14)]
-    assert "4 more rows are on the page and in --json." in short_table(ROWS, 80)
+    assert [one["label"] for one in shown[2:]] == [f"row number {n}" for n in range(6, 24)]
+    assert "4 of 24 rows are left out here: the page and --json have all." in short_table(ROWS, 80)
     added = row("MyAgent", 0.9, 1e9, added=True)
     dense = row("768 units", 0.95, 1e9, method="dense")
     again = row("again", 0.1, 10.0, same_as="row number 9 in 3 of 5 seeds")
@@ -78,7 +101,7 @@ def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_pr
     for shaping in shapings:
         (line,) = (line for line in table.splitlines() if line.startswith(shaping))
         assert line.split()[2:] == ["10.00", "to", "13.00", "collapsed:", "1;", "constant:", "2"]
-    assert "48 single rows are on the page and in --json." in table
+    assert "48 of 48 rows are left out here: the page and --json have all." in table
     sentences = " ".join(baseline_sentences(rows))
     assert sentences.startswith(
         "On digits (48 policies; sampled masks), compared with random masks of the same cost, 12 "
