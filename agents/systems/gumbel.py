@@ -40,12 +40,15 @@ SAMPLINGS = ("independent", "ordered")
 class Gumbel(ThroughMasks):
     """Learns from the network's loss, whatever the environment's reward, through noisy masks.
 
+    Over sequences what the reward charges as `cost` is part of it, see `ThroughMasks`.
+
     An update computes skipped blocks too, as `straight_through` does; the two differ in the slope,
     here that of the relaxation at the noise that was drawn. In use, k of n blocks are those of
     highest score, without noise. Independent gates are coins there too, where masks are drawn: a
     gate that keeps a quarter of the inputs for its noise would keep none without it.
     """
 
+    sequences = True
     earlier_names: ClassVar[dict[str, str]] = {"draw": "sampling"}
 
     def __init__(
@@ -70,7 +73,7 @@ class Gumbel(ThroughMasks):
             sampling: "independent" gates each block by itself at a target rate; "ordered" keeps k
                 of n.
             target_density: of independent gates: wanted share of inputs that keep each block, one
-                number or one for each gated layer.
+                number or one for each gated layer. Over sequences the share at the start alone.
             density_weight: of the squared distance from it, a block, in nats.
             num_kept: k of ordered draws, one number or one for each gated layer.
             balance_weight: of ordered draws: of `topk`'s load balance loss.
@@ -109,8 +112,9 @@ class Gumbel(ThroughMasks):
         """See `Agent.act`; training, which draws from the agent's own stream, notes its noise."""
         if generator is self.generator:
             scores = self.scores(observation, layer)
-            self.noise[layer] = self.draw_noise(scores)
-            noisy = scores + self.noise[layer]
+            noise = self.draw_noise(scores)
+            self.noise[self.simulator.position * len(self.num_blocks) + layer] = noise
+            noisy = scores + noise
             if self.sampling == "independent":
                 return noisy > 0
             return noisy.topk(self.num_kept[layer], dim=1).indices
@@ -136,9 +140,17 @@ class Gumbel(ThroughMasks):
         """See `ThroughMasks.terms`."""
         mask = as_mask(rollout.actions[layer], self.num_blocks[layer], self.simulator.checks)
         scores = self.scores(rollout.observations[layer], layer)
-        relaxed = self.relaxed(scores + self.noise.pop(layer), layer)
-        soft_mask = straight_through(mask, relaxed)
+        soft_mask = self.with_slope(mask, scores, layer)
         return soft_mask, self.held(soft_mask, scores, mask, layer)
+
+    def relaxed_mask(self, observation: Tensor, mask: Tensor, step: int) -> Tensor:
+        """See `ThroughMasks.relaxed_mask`."""
+        return self.with_slope(mask, self.scores(observation, step % len(self.num_blocks)), step)
+
+    def with_slope(self, mask: Tensor, scores: Tensor, step: int) -> Tensor:
+        """Soft masks with the slope of the relaxation at the noise of a step, forgotten here."""
+        noisy = scores + self.noise.pop(step)
+        return straight_through(mask, self.relaxed(noisy, step % len(self.num_blocks)))
 
     @property
     def temperature(self) -> float:

@@ -25,10 +25,15 @@ SAMPLINGS = ("bernoulli", "threshold")
 class StraightThrough(ThroughMasks, IndependentPolicy):
     """Learns from the network's loss at a wanted density, whatever the environment's reward.
 
+    Over sequences what the reward charges as `cost` takes the place of the density, see
+    `ThroughMasks`. With `sampling="threshold"` it is then the gate of Skip RNN (Campos et al. 2018,
+    arXiv 1708.06834).
+
     An update computes skipped blocks too, because their probabilities learn from what they
     would have added: training costs as much as the dense network's, and only use is cheaper.
     """
 
+    sequences = True
     earlier_names: ClassVar[dict[str, str]] = {"draw": "sampling"}
     held_name: ClassVar[str] = "excess"
 
@@ -49,6 +54,7 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
         Args:
             sampling: "bernoulli" tosses a coin for each block, "threshold" keeps the likelier ones.
             target_density: wanted share of blocks kept, one number or one for each gated layer.
+                Over sequences the share at the start alone.
             density_weight: of the squared distance from it, in nats.
             learning_rate: Adam's.
         """
@@ -71,6 +77,10 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
 
     def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
         """See `ThroughMasks.terms`."""
-        probability = self.distribution(rollout.observations[layer], layer).probability
-        soft_mask = straight_through(rollout.actions[layer], probability)
+        soft_mask = self.relaxed_mask(rollout.observations[layer], rollout.actions[layer], layer)
         return soft_mask, (soft_mask.mean() - self.targets[layer]).square()
+
+    def relaxed_mask(self, observation: Tensor, mask: Tensor, step: int) -> Tensor:
+        """See `ThroughMasks.relaxed_mask`."""
+        blocks = self.distribution(observation, step % len(self.num_blocks))
+        return straight_through(mask, blocks.probability)

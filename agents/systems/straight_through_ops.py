@@ -1,11 +1,13 @@
 """Back-propagation through masks: (network, images, soft masks) -> logits with a gradient.
 
 A soft mask is float: 1 where a block is kept and 0 where it is skipped, so that logits are those of
-the environment. The agent decides what its gradient is.
+the environment. The agent decides what its gradient is. Over a sequence it passes through the state
+of later positions too, as in Skip RNN (Campos et al. 2018, arXiv 1708.06834).
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from ccenv.agents.base import descend
 from ccenv.agents.scores import ScoredAgent
-from ccenv.mdp.dynamics import EpisodeState, all_or_none, initial, outcomes
+from ccenv.mdp.dynamics import EpisodeState, all_or_none, initial, outcomes, transition
+from ccenv.networks.core.precision import dtype_of
 from ccenv.networks.core.protocol import GatedNetwork, started, walk
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
@@ -67,10 +70,125 @@ def loss_of_gates(
     return loss_under(simulator, [straight_through(*pair) for pair in pairs])
 
 
+SoftChoice = Callable[[int, EpisodeState], tuple[Tensor, Tensor]]
+"""(Step of a sequence, state before its gate) -> its mask, and its soft mask."""
+
+
+def relaxed_rewards(
+    simulator: Simulator, indices: Tensor, choose: SoftChoice, length: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Walks sequences under soft masks, which have a gradient through all later positions.
+
+    Skipped blocks are computed too.
+
+    Args:
+        simulator: of episodes over sequences, with a reward that has a term `cost`.
+        indices: int64 [batch], a sequence for each row.
+        choose: see `SoftChoice`.
+        length: positions that are walked; None for all.
+
+    Returns:
+        Of each position the log-likelihood of its label, and the reward's term `cost`:
+        [length, batch] each. Their sum is what `nll_minus_cost` pays, bit for bit.
+    """
+    network: Any = simulator.network
+    cache, step = None, 0
+    likely: list[Tensor] = []
+    charged: list[Tensor] = []
+    for place in range(length or simulator.positions):
+        images, labels = simulator.data.batch(indices * simulator.positions + place)
+        cache = network.empty_cache(images) if cache is None else cache
+        state, spent = initial(network, images, labels, cache=cache), torch.zeros(())
+        terms: list[Tensor] = []
+        while state.layer < simulator.num_layers:
+            mask, soft_mask = choose(step, state)
+            cost = soft_cost(network, state, mask, soft_mask)
+            every = torch.ones_like(mask)
+            state, outcome = transition(network, state, every, "reference", soft_mask)
+            spent, step = spent + cost, step + 1
+            outcome = replace(outcome, mask=mask, layer_cost=cost, compute_cost=spent)
+            terms.append(simulator.reward.terms(outcome)["cost"])
+        cache = network.cache_after(state.hidden)
+        likely.append(outcome.log_likelihood)
+        charged.append(sum(terms[1:], terms[0]))
+    return torch.stack(likely), torch.stack(charged)
+
+
+def soft_cost(
+    network: GatedNetwork, state: EpisodeState, mask: Tensor, soft_mask: Tensor
+) -> Tensor:
+    """A gate's share of the dense network's MACs: masks [batch, num_blocks] -> [batch].
+
+    Its slope in a block's soft mask is what the block costs, the others being as in the mask.
+    """
+    macs = functools.partial(network.macs, state.layer, state.hidden)
+    blocks = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    own = torch.stack([macs(mask | block) - macs(mask & ~block) for block in blocks], dim=1)
+    rise = ((soft_mask - mask.float()) * own).sum(dim=1) / network.dense_macs
+    return macs(mask) / network.dense_macs + rise
+
+
+def check_relaxes(simulator: Simulator, agent: str) -> None:
+    """Refuses episodes over sequences through which no gradient reaches the masks (ValueError).
+
+    The first positions of a sequence are walked under masks and under soft masks.
+    """
+    instead = "take reinforce or rloo, which need none"
+    if any(one.loads for one in simulator.extensions):
+        raise ValueError(
+            f"expected no costs with memory for {agent} over sequences: loads have no gradient; "
+            f"{instead}"
+        )
+    length = min(3, simulator.positions)
+    masks = [
+        (torch.arange(blocks, device=simulator.device) + place)[None] % 2 == 0
+        for place in range(length)
+        for blocks in simulator.num_blocks
+    ]
+    judged, first = simulator.on_split(simulator.split, 1), torch.zeros(1, dtype=torch.int64)
+    judged.begin(first)
+    steps = [judged.step(mask) for mask in masks]
+    if "cost" not in steps[0].terms:
+        raise ValueError(
+            f"expected a reward with a term 'cost' for {agent} over sequences, got "
+            f"{simulator.reward.name!r}; take nll_minus_cost"
+        )
+
+    def likely(values: Sequence[Tensor]) -> Tensor:
+        pairs = [*zip(masks, values, strict=True)]
+        return relaxed_rewards(judged, judged.indices, lambda step, _: pairs[step], length)[0]
+
+    soft_masks = [mask.float().requires_grad_() for mask in masks]
+    found = likely(soft_masks)
+    with torch.no_grad():
+        moved = likely([1 - soft_masks[0], *soft_masks[1:]])
+    known = torch.stack([one.outcome.log_likelihood for one in steps if one.outcome.is_last])
+    # Products in bfloat16 differ more where blocks are computed in another way.
+    error = 1e-4 if dtype_of(simulator.network) == "float32" else 0.05
+    alike = functools.partial(torch.allclose, rtol=error, atol=error)
+    # Where the first gate changes its own position or later ones, a gradient must say so.
+    parts = [part for part in (slice(1), slice(1, None)) if not alike(found[part], moved[part])]
+    relaxes = alike(found, known) and all(has_slope(found[part], soft_masks) for part in parts)
+    # An exit costs what lies behind it.
+    if not relaxes or any(gate.skipped == "stop" for gate in simulator.network.gates):
+        raise ValueError(
+            "expected a network without exits whose gate values 0 and 1 are its masks, with a "
+            f"gradient from each position to later ones, for {agent} over sequences, got "
+            f"{type(simulator.network).__name__}; {instead}"
+        )
+
+
+def has_slope(values: Tensor, inputs: Sequence[Tensor]) -> bool:
+    """Whether values change with the first of the inputs, by their gradient."""
+    slopes = gradients(values.sum(), inputs[:1]) if values.requires_grad else (None,)
+    return slopes[0] is not None and bool(slopes[0].any())
+
+
 class ThroughMasks(ScoredAgent):
     """Learns from the network's loss under its masks, whatever the environment's reward.
 
-    A subclass defines `terms`, and steps by `optimizer`, one of its attributes.
+    Over sequences the loss has the reward's term `cost` in it, in place of what is held. A subclass
+    defines `terms`, with `sequences` also `relaxed_mask`, and steps by its attribute `optimizer`.
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
@@ -82,18 +200,46 @@ class ThroughMasks(ScoredAgent):
     """whether an update computes skipped blocks too, so that they learn from it."""
     optimizer: torch.optim.Optimizer
 
+    def __init__(self, env: Any, **settings: Any) -> None:
+        """Prepares the scores; see `ScoredAgent`."""
+        super().__init__(env, **settings)
+        if self.simulator.is_sequence:
+            check_relaxes(self.simulator, type(self).__name__)
+
     def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
         """A gate's soft masks [batch, num_blocks], and what is held there: a number."""
         raise TypeError(f"{type(self).__name__} must define terms(...)")
 
+    def relaxed_mask(self, observation: Tensor, mask: Tensor, step: int) -> Tensor:
+        """The soft masks of what a rollout's step kept, bool [batch, num_blocks] -> the same."""
+        raise TypeError(f"{type(self).__name__} must define relaxed_mask(...)")
+
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks, with the term of what is held."""
+        if self.simulator.is_sequence:
+            return self.update_over_sequences(rollout)
         terms = [self.terms(rollout, layer) for layer in range(len(self.num_blocks))]
         soft_masks, numbers = zip(*terms, strict=True)
         masks = None if self.every_block else [soft_mask > 0 for soft_mask in soft_masks]
         loss, held = loss_under(self.simulator, soft_masks, masks), sum(numbers, torch.zeros(()))
         descend(self.optimizer, loss + self.held_weight * held)
         return self.read(**{"loss": loss, self.held_name: held})
+
+    def update_over_sequences(self, rollout: Rollout) -> dict[str, float]:
+        """One step down the nats of sequences and what the reward charges as their cost.
+
+        What is seen at later positions has a gradient in earlier masks, too.
+        """
+
+        def choose(step: int, state: EpisodeState) -> tuple[Tensor, Tensor]:
+            mask = rollout.masks[step][:, : self.num_blocks[state.layer]]
+            return mask, self.relaxed_mask(simulator.observe(state), mask, step)
+
+        simulator = self.simulator
+        likely, charged = relaxed_rewards(simulator, simulator.indices, choose)
+        loss = -(likely + charged).sum(dim=0).mean()
+        descend(self.optimizer, loss)
+        return self.read(loss=loss)
 
 
 @dataclass(frozen=True)

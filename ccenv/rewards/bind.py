@@ -201,10 +201,12 @@ class Reward:
         self, outcome: "StepOutcome", checks: Checks = AT_ONCE
     ) -> tuple[dict[str, "Tensor"], "Tensor"]:
         """The same, and the sum of the terms, float32 [batch]; finite where `checks` look."""
+        return checked_terms(self.terms(outcome), outcome, self.name, checks)
+
+    def terms(self, outcome: "StepOutcome") -> Any:
+        """What the rule gives, not checked, with each episode's own cost weight."""
         terms = self.rule(outcome)
-        if self.prices is not None:
-            terms = priced(terms, self.prices)
-        return checked_terms(terms, outcome, self.name, checks)
+        return terms if self.prices is None else priced(terms, self.prices)
 
     def prepare(self, surroundings: Surroundings) -> None:
         """See `StatefulReward.prepare`."""

@@ -190,7 +190,8 @@ class SkipGRU(GatedNetwork):
         found: Tensor = self.stem.gru(self.stem.embedding(symbol[:, None]), before[None])[0][:, 0]
         # Under autocast a GPU's layer gives another dtype than the state has.
         found = found.to(before.dtype)
-        return found if weights is None else before + weights * (found - before)
+        # Exact at gate values of 0 and of 1.
+        return found if weights is None else weights * found + (1 - weights) * before
 
     def answer(self, state: Tensor, symbol: Tensor) -> Tensor:
         """Logits of states [rows, width] behind symbols int64 [rows]."""

@@ -159,6 +159,7 @@ SEQUENCE = {
 }
 CASES = {
     "reinforce over sequences": ("reinforce", SEQUENCE, 4, 2),
+    "gumbel over sequences": ("gumbel", SEQUENCE, 4, 2),
     "sb3_ppo over sequences": pytest.param("sb3_ppo", SEQUENCE, 4, 2, marks=pytest.mark.slow),
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
     **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},

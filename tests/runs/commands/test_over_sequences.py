@@ -30,6 +30,18 @@ def runs(tmp_path_factory):
     return {read_config(folder / "config.json")["dataset"]: folder for folder in folders}
 
 
+@pytest.mark.parametrize("agent", ["gumbel", "straight_through"])
+@pytest.mark.parametrize("weights", ["frozen", "cotrain"])
+def test_a_relaxed_gate_is_trained_by_command(agent, weights, tmp_path, capsys):
+    words = TEXT.split()[1:] + ["network_kwargs.width=48", "network_kwargs.embedding_size=16"]
+    words += ["observation=layer_input", f"weights={weights}"]
+    words += ["images=64", "batch_size=8", f"log_dir={tmp_path}"]
+    assert train.main([agent, *words, "reward=nll_minus_cost"]) == 0
+    assert train.main([agent, *words, "reward=negative_nll"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "expected a reward with a term 'cost'" in said
+
+
 DRAWN = """
 <script>
 addEventListener("load", () => {
