@@ -19,12 +19,27 @@ import torch
 from stable_baselines3 import PPO
 from torch import Tensor
 
+from ccenv.agents.base import Agent
 from ccenv.agents.rloo import Rloo
+from ccenv.agents.systems.gumbel import Gumbel
+from ccenv.agents.systems.straight_through import StraightThrough
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp import dynamics
 from ccenv.runs.lab import over_text_experts as experts
 from ccenv.runs.lab.experiment import Experiment, Options, Row, formatted
 from ccenv.runs.lab.over_text_experts import Judged
+from ccenv.runs.lab.over_text_rules import (
+    SEARCHED,
+    TAUGHT_BY,
+    Choose,
+    costs_of,
+    fitted,
+    follow,
+    play,
+    rules_of,
+    same,
+    score_on,
+)
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import Rollout
@@ -33,17 +48,14 @@ from ccenv.simulator.simulator import Simulator
 ROWS, COPIES, FEW_COPIES = 256, 16, 4
 """Episodes of a rollout, and how many of them are of one sequence, where these are compared: few
 where the network learns from them as well."""
+FEW_ROWS = 64
+"""Episodes of a rollout where a gradient passes through them, in one step each."""
 OF_RLOO = {
     "num_kept": 1,
     "diversity_weight": 0.0,
     "num_epochs": 4,
     "num_minibatches": 4,
 }
-SEARCHED = 512
-"""Validation sequences by which rules are searched."""
-COMMON = 32
-"""Commonest symbols, of which a table says what each does; others do what most do."""
-NUM_THRESHOLDS = 24
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class Text:
     sizes: dict[str, Any]
     fast_memory: int | None = None
     """experts that fit, of which one computes each position; None: of gates."""
+    updates: bool = False
+    """whether its gate updates a state: rules then count positions since, and `RELAXED` learn."""
 
     def simulator(self, price: float, rows: int = ROWS) -> Simulator:
         """Its environment, see `settings`."""
@@ -89,7 +103,7 @@ class Text:
 ROUTED = {"width": 48, "num_heads": 4, "num_experts": 16, "ffn_width": 48}
 """`lm` of one layer with a router."""
 TEXTS = {
-    "updates": Text(16, "skip_gru", {"width": 48, "embedding_size": 16}),
+    "updates": Text(16, "skip_gru", {"width": 48, "embedding_size": 16}, updates=True),
     "layers": Text(8, "lm", {"width": 48, "num_heads": 4, "num_experts": 1, "gates": "layers"}),
     "patches": Text(
         16, "patches", {"width": 48, "num_heads": 4, "ffn_width": 96, "context": 4, "patch_size": 8}
@@ -104,175 +118,6 @@ def share_of_gates(simulator: Simulator) -> float:
     """Largest share of the dense network's MACs that the masks of a position can save."""
     kept, skipped = (costs_of(simulator, same(kept)) for kept in (True, False))
     return kept - skipped
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a rule knows at a gate of a position; a row for each sequence."""
-
-    step: int
-    """positions times gates so far."""
-    place: int
-    symbol: Tensor
-    """int64 [rows]; just read."""
-    surprise: Tensor
-    """[rows]; nats of that symbol under the answer before it; 0 before the first."""
-    entropy: Tensor
-    """[rows]; nats of that answer."""
-
-
-Choose = Callable[[Seen], Any]
-"""What is known -> whether each row keeps the gate, bool [rows], or one truth value for all."""
-
-
-def play(simulator: Simulator, choose: Choose, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns of sequences under a rule, and mean compute costs of their positions: [n] each."""
-    judged: Any = simulator.on_split(simulator.split, len(indices))
-    judged.begin(indices)
-    return follow(judged, choose)
-
-
-def follow(judged: Any, choose: Choose) -> tuple[Tensor, Tensor]:
-    """The same of sequences that have begun."""
-    before, paid, costs, gates = None, 0.0, 0.0, judged.num_layers
-    for step in range(judged.num_steps):
-        symbol = judged.state.images[:, -1]
-        if step % gates == 0:
-            nothing = torch.zeros(len(symbol))
-            surprise, entropy = nothing, nothing
-            if before is not None:
-                surprise = -before.gather(1, symbol[:, None])[:, 0]
-                entropy = -(before.exp() * before).sum(dim=1)
-        kept = choose(Seen(step, step // gates, symbol, surprise, entropy))
-        mask = torch.as_tensor(kept).expand(len(symbol)).unsqueeze(1)
-        found = judged.step(mask)
-        paid, costs = paid + found.reward, costs + found.outcome.layer_cost
-        if found.outcome.logits is not None:
-            before = found.outcome.logits.log_softmax(dim=1)
-    return torch.as_tensor(paid), torch.as_tensor(costs) / judged.positions
-
-
-def costs_of(simulator: Simulator, choose: Choose) -> float:
-    """Mean compute cost of some sequences under a rule."""
-    return float(play(simulator, choose, torch.arange(8))[1].mean())
-
-
-def searched(
-    shape: tuple[int, int], rule: Callable[[np.ndarray], Choose], score: "Score"
-) -> Choose:
-    """The best rule of bits [gates, n] that single flips find.
-
-    They start from all, from none, and from each gate alone: where one gate can do another's work,
-    no flip of a single bit leads from none to one of them.
-    """
-    starts = [np.full(shape, kept) for kept in (True, False)]
-    if shape[0] > 1:
-        starts += [
-            np.eye(shape[0], dtype=bool)[:, [gate]].repeat(shape[1], axis=1)
-            for gate in range(shape[0])
-        ]
-    ends = []
-    for bits in starts:
-        found = score(rule(bits))
-        for place in [*np.ndindex(shape)] * 2:
-            tried = bits.copy()
-            tried[place] = ~tried[place]
-            if (value := score(rule(tried))) > found:
-                bits, found = tried, value
-        ends.append((found, bits))
-    return rule(max(ends, key=lambda one: one[0])[1])
-
-
-Score = Callable[[Choose], float]
-"""Mean return of a rule."""
-
-
-def score_on(simulator: Simulator, split: str) -> Score:
-    """The score on the first sequences of a split."""
-    judged = simulator.on_split(split, SEARCHED)
-    indices = torch.arange(min(SEARCHED, judged.num_episodes))
-    return lambda choose: float(play(judged, choose, indices)[0].mean())
-
-
-def rules_of(simulator: Simulator, score: Score) -> Iterator[tuple[str, Choose]]:
-    """Names and rules, of which the best by a score on validation sequences."""
-    validation = simulator.on_split("validation", SEARCHED)
-    indices = torch.arange(min(SEARCHED, validation.num_episodes))
-    yield "always", same(True)
-    yield "never", same(False)
-    patterns = [every_kth(every, first) for every in (2, 3, 4) for first in range(every)]
-    yield "best every k-th", max(patterns, key=score)
-
-    gates = simulator.num_layers
-
-    def static(bits: np.ndarray) -> Choose:
-        return lambda seen: bool(bits[seen.step % gates, seen.place])
-
-    yield "best static pattern", searched((gates, simulator.positions), static, score)
-    symbols = validation.data.batch(torch.arange(len(indices) * simulator.positions))[0][:, -1]
-    common = symbols.bincount(minlength=129).argsort(descending=True)[:COMMON]
-    number = torch.full((129,), COMMON)
-    number[common] = torch.arange(len(common))
-
-    def table(bits: np.ndarray) -> Choose:
-        of_gate = torch.from_numpy(bits)
-        return lambda seen: of_gate[seen.step % gates][number[seen.symbol]]
-
-    yield "best table by symbol", searched((gates, COMMON + 1), table, score)
-    for name in ("surprise", "entropy"):
-        seen_values: list[Tensor] = []
-
-        def watch(seen: Seen, name: str = name, values: list[Tensor] = seen_values) -> bool:
-            values.append(getattr(seen, name))
-            return True
-
-        play(validation, watch, indices)
-        levels = torch.cat(seen_values[gates:]).quantile(torch.linspace(0, 1, NUM_THRESHOLDS))
-        for kept_is in ("above", "below"):
-            tried = [
-                alone(threshold(name, float(level), kept_is), gates, gate, others)
-                for level in levels
-                for gate, others in [(None, True), *alone_in(gates)]
-            ]
-            yield f"best threshold, kept {kept_is} in {name}", max(tried, key=score)
-
-
-def alone_in(gates: int) -> list[tuple[int | None, bool]]:
-    """Each of several gates, with the others kept and skipped."""
-    return [(gate, others) for gate in range(gates) for others in (True, False) if gates > 1]
-
-
-def alone(choose: Choose, gates: int, gate: int | None, others: bool) -> Choose:
-    """A rule of one gate, where the others are kept or skipped; of all gates without one."""
-    return lambda seen: choose(seen) if gate in (None, seen.step % gates) else others
-
-
-def same(kept: bool) -> Choose:
-    """Keeps every gate, or none."""
-    return lambda seen: kept
-
-
-def every_kth(every: int, first: int) -> Choose:
-    """Keeps every so many-th position."""
-    return lambda seen: seen.place % every == first
-
-
-def threshold(name: str, level: float, kept_is: str) -> Choose:
-    """Keeps where a number is above a level, or below; the first position always."""
-
-    def choose(seen: Seen) -> Tensor:
-        value = getattr(seen, name)
-        return (value > level if kept_is == "above" else value < level) | (seen.place == 0)
-
-    return choose
-
-
-TAUGHT_BY = {
-    "always": same(True),
-    "every second": every_kth(2, 0),
-    "surprise": threshold("surprise", 1.0, "above"),
-}
-"""Rules under which weights learn."""
 
 
 def myopic(simulator: Simulator, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -329,29 +174,41 @@ LEARNED: dict[str, Any] = {
     "rloo, credit over time": Rloo,
     "rloo, paid by its own step": OwnStep,
     "PPO, credit over time": PPO,
+    "gumbel, through the network": Gumbel,
+    "straight_through, through the network": StraightThrough,
 }
 """What learns, of as many episodes each."""
+RELAXED = (Gumbel, StraightThrough)
+"""Of these what learns from the gradient of relaxed gates, and needs no copies."""
+CHOSEN: dict[Any, dict[str, Any]] = {
+    Rloo: {"learning_rate": 0.01},
+    Gumbel: {"learning_rate": 0.03, "temperature": 0.5},
+    StraightThrough: {"learning_rate": 0.03, "sampling": "bernoulli"},
+}
+"""Settings over gates; of `RELAXED` the best of `over_text_tuning`."""
 
 
 def learned(
     text: Text, price: float, rollouts: int, algorithm: Any, seed: int
 ) -> tuple[float, float]:
     """Nats of a test position without and with the price, what the policy costs included."""
-    settings = text.settings(price)
     env: Any
     model: Any
     if algorithm is PPO:
-        env, model = by_ppo(text, settings, rollouts, seed)
+        env, model = by_ppo(text, text.settings(price), rollouts, seed)
     else:
-        env = Simulator(ROWS, **settings, group_size=COPIES)
+        rows, copies = (FEW_ROWS, 1) if algorithm in RELAXED else (ROWS, COPIES)
+        env = Simulator(rows, **text.settings(price), group_size=copies)
         env.seed(seed)
-        model = by_copies(text, env, rollouts, algorithm, seed)
+        model = taught(text, env, rollouts, algorithm, seed)
     return judged_policy(text, price, env, model)
 
 
-def judged_policy(text: Text, price: float, env: Any, model: Any) -> tuple[float, float]:
-    """As of `learned`."""
-    verdict = evaluate(env, model, deterministic=True)
+def judged_policy(
+    text: Text, price: float, env: Any, model: Any, split: str = "test"
+) -> tuple[float, float]:
+    """As of `learned`, of the positions of a split."""
+    verdict = evaluate(env, model, split=split, deterministic=True)
     paid = -verdict.mean_return / text.length
     if text.fast_memory is None:
         # What choosing costs is paid as the gates are.
@@ -360,16 +217,25 @@ def judged_policy(text: Text, price: float, env: Any, model: Any) -> tuple[float
     return verdict.nll, paid
 
 
-def by_copies(text: Text, simulator: Simulator, rollouts: int, algorithm: Any, seed: int) -> Rloo:
-    """What learned in an environment of copies."""
-    is_gated = text.fast_memory is None
-    own: dict[str, Any] = {"sampling": "independent", "learning_rate": 0.01}
-    if not is_gated:
-        own = {"sampling": "ordered", "learning_rate": 0.003}
-    agent: Rloo = algorithm(simulator, seed=seed, **own, **OF_RLOO)
-    if not is_gated:
+def taught(
+    text: Text, simulator: Simulator, rollouts: int, algorithm: Any, seed: int, **own: Any
+) -> Agent:
+    """What learned in an environment, of copies of sequences where it compares these.
+
+    `own` are settings in place of `CHOSEN`.
+    """
+    if text.fast_memory is not None:
+        own = {"sampling": "ordered", "learning_rate": 0.003} | OF_RLOO
+    else:
+        own = own or CHOSEN[Rloo if issubclass(algorithm, Rloo) else algorithm]
+        if algorithm not in RELAXED:
+            own = own | OF_RLOO | {"sampling": "independent"}
+    agent: Agent = algorithm(simulator, seed=seed, **own)
+    if text.fast_memory is not None:
         experts.start_at_router(agent)
-    agent.learn(rollouts * simulator.num_images // simulator.group_size)
+    # As many episodes in rollouts of fewer.
+    rows = max(ROWS, simulator.num_images)
+    agent.learn(rollouts * rows // simulator.group_size)
     return agent
 
 
@@ -427,8 +293,7 @@ def measured(options: Options) -> Iterator[Row]:
     for name in options.text:
         text = TEXTS[name]
         if options.cotrain:
-            for price in options.prices:
-                yield from cotrained_rows(name, price, options)
+            yield from cotrained_rows(name, options)
             continue
         judges = judge_of_gates if text.fast_memory is None else judge_of_experts
         judge = judges(text, options.bound)
@@ -458,7 +323,7 @@ def judge_of_gates(text: Text, count: int) -> Judge:
             judged(simulator, price, name, math.nan, returns, costs / text.length)
             for name, (returns, costs) in known.items()
         ]
-        return judged_rules(simulator, price), bounds
+        return judged_rules(text, simulator, price), bounds
 
     return judge
 
@@ -472,14 +337,29 @@ def judged(
     return Judged(decides, -value / length - free, -returns / length - free, spent)
 
 
-def judged_rules(simulator: Simulator, price: float) -> list[Judged]:
-    """All rules, found on validation sequences for the network as it is."""
-    score, test = score_on(simulator, "validation"), simulator.on_split("test", 8)
+def judged_rules(text: Text, simulator: Simulator, price: float) -> list[Judged]:
+    """All rules, searched on validation sequences for the network as it is, judged on others.
+
+    Behind the best of those that are searched one is fitted, whose products are paid too.
+    """
+    scores = [score_on(simulator, searched=searched) for searched in (True, False)]
+    test = simulator.on_split("test", 8)
     whole = torch.arange(test.num_episodes)
-    return [
-        judged(simulator, price, name, score(choose), *play(test, choose, whole))
-        for name, choose in rules_of(simulator, score)
-    ]
+
+    def found(name: str, choose: Choose, macs: int = 0) -> Judged:
+        share = macs / simulator.dense_macs
+        paid = simulator.positions * cost_weight(simulator) * share
+        returns, costs = play(test, choose, whole)
+        value = scores[1](choose) - paid
+        return judged(simulator, price, name, value, returns - paid, costs + share)
+
+    searched = [*rules_of(simulator, scores[0], counts=text.updates)]
+    rules = [found(*rule) for rule in searched]
+    if not text.updates:
+        return rules
+    best = min(range(len(rules)), key=lambda number: rules[number].score)
+    fit = fitted(simulator, searched[best][1])
+    return [*rules, found("fit of the gain by lookahead", *fit)]
 
 
 def cotrained(text: Text, price: float, rollouts: int, seed: int, copies: int) -> Simulator:
@@ -495,45 +375,77 @@ def cotrained(text: Text, price: float, rollouts: int, seed: int, copies: int) -
     return simulator
 
 
-def cotrained_rows(name: str, price: float, options: Options) -> Iterator[Row]:
-    """Rows of a price where weights learn along: under each of `TAUGHT_BY`, or under a policy.
+def taught_by_rules(text: Text, rollouts: int, seed: int) -> list[dict[str, Tensor]]:
+    """Weights that have learned along under each of `TAUGHT_BY`, whatever the price."""
+    weights = []
+    for choose in TAUGHT_BY.values():
+        simulator = cotrained(text, 1.0, rollouts, seed, copies=1)
+        for _ in range(rollouts):
+            simulator.begin()
+            follow(simulator, choose)
+            simulator.update_network()
+        weights.append(simulator.network.state_dict())
+    return weights
+
+
+def cotrained_rows(name: str, options: Options) -> Iterator[Row]:
+    """Rows of all prices where weights learn along: under each of `TAUGHT_BY`, or under a policy.
 
     After that the best of all rules is found for each network, so that a rule may be another than
     the one that it learned under. Of each seed the best of them on validation is compared with.
     """
-    text = TEXTS[name]
-    levels, spent, values, likely = [], [], [], []
-    for seed in range(options.seeds):
-        rules = []
-        for choose in TAUGHT_BY.values():
-            simulator = cotrained(text, price, options.rollouts, seed, copies=1)
-            for _ in range(options.rollouts):
-                simulator.begin()
-                follow(simulator, choose)
-                simulator.update_network()
-            rules += judged_rules(simulator, price)
-        best = min(rules, key=lambda rule: rule.score)
-        levels.append(float(best.objectives.mean()))
-        spent.append(best.spent)
-        simulator = cotrained(text, price, options.rollouts, seed, FEW_COPIES)
-        agent = by_copies(text, simulator, options.rollouts, Rloo, seed)
-        nll, value = judged_policy(text, price, simulator, agent)
-        likely.append(nll)
-        values.append(value)
-    gains = [level - value for level, value in zip(levels, values, strict=True)]
-    told = {"text": f"{name}, co-trained", "price": price}
-    mean = float(np.mean(values))
-    yield told | {
-        "decides": "best rule",
-        "objective": float(np.mean(levels)),
-        "spent": float(np.mean(spent)),
-        "gains": [0.0],
-    }
-    yield told | {
-        "decides": "rloo, credit over time",
-        "objective": mean,
-        "spent": (mean - float(np.mean(likely))) / price,
-        "gains": gains,
+    text, seeds = TEXTS[name], range(options.seeds)
+    weights = [taught_by_rules(text, options.rollouts, seed) for seed in seeds]
+    for price in options.prices:
+        best = [best_of_weights(text, price, options.rollouts, own) for own in weights]
+        levels = [float(rule.objectives.mean()) for rule in best]
+        told = {"text": f"{name}, co-trained", "price": price}
+        yield told | {
+            "decides": "best rule",
+            "objective": float(np.mean(levels)),
+            "spent": float(np.mean([rule.spent for rule in best])),
+            "gains": [0.0],
+        }
+        for decides in options.learners:
+            found = [
+                learned_along(text, price, options.rollouts, LEARNED[decides], seed)
+                for seed in seeds
+            ]
+            yield told | row_of_policy(decides, price, found, levels)
+
+
+def best_of_weights(
+    text: Text, price: float, rollouts: int, weights: Sequence[dict[str, Tensor]]
+) -> Judged:
+    """The best rule on validation sequences of several networks."""
+    rules = []
+    for own in weights:
+        simulator = cotrained(text, price, rollouts, 0, copies=1)
+        simulator.network.load_state_dict(own)
+        rules += judged_rules(text, simulator, price)
+    return min(rules, key=lambda rule: rule.score)
+
+
+def learned_along(
+    text: Text, price: float, rollouts: int, algorithm: Any, seed: int
+) -> tuple[float, float]:
+    """As of `learned`, where the network has learned along under the policy."""
+    copies = 1 if algorithm in RELAXED else FEW_COPIES
+    simulator = cotrained(text, price, rollouts, seed, copies)
+    return judged_policy(text, price, simulator, taught(text, simulator, rollouts, algorithm, seed))
+
+
+def row_of_policy(
+    decides: str, price: float, found: Sequence[tuple[float, float]], levels: Sequence[float]
+) -> dict[str, Any]:
+    """Of nats without and with the price, and of the best rule's, for each seed."""
+    nll, values = zip(*found, strict=True)
+    objective = float(np.mean(values))
+    return {
+        "decides": decides,
+        "objective": objective,
+        "spent": (objective - float(np.mean(nll))) / price,
+        "gains": [level - value for level, value in zip(levels, values, strict=True)],
     }
 
 
@@ -554,14 +466,14 @@ def rows_of(
         gains = (best.objectives[: len(one.objectives)] - one.objectives).tolist()
         yield row(one.decides, float(one.objectives.mean()), one.spent, gains)
     for decides in options.learners if options.seeds else ():
-        level = float(best.objectives.mean())
+        if LEARNED[decides] in RELAXED and not TEXTS[name].updates:
+            continue
+        levels = [float(best.objectives.mean())] * options.seeds
         found = [
             learned(TEXTS[name], price, options.rollouts, LEARNED[decides], seed)
             for seed in range(options.seeds)
         ]
-        nll, values = zip(*found, strict=True)
-        objective, gains = float(np.mean(values)), [level - value for value in values]
-        yield row(decides, objective, (objective - float(np.mean(nll))) / price, gains)
+        yield {"text": name, "price": price} | row_of_policy(decides, price, found, levels)
 
 
 def knowing(
@@ -577,10 +489,17 @@ def knowing(
     }
 
 
-def shown(row: Row) -> dict[str, Any]:
-    """The mean gain, and its interval."""
-    gain = mean_interval(row["gains"])
-    is_one = len(row["gains"]) == 1
+def shown(row: Row, level: float | None) -> dict[str, Any]:
+    """The mean gain, and its interval, over a best rule of so many nats.
+
+    What has learned stays where rules are found anew: its gains move with their level.
+    """
+    gains = row["gains"]
+    if row["decides"] in LEARNED and level is not None:
+        moved = level - row["objective"] - float(np.mean(gains))
+        gains = [gain + moved for gain in gains]
+    gain = mean_interval(gains)
+    is_one = len(gains) == 1
     return {"gain": gain.mean, "interval": "" if is_one else f"[{gain.low:.3f}, {gain.high:.3f}]"}
 
 
@@ -598,13 +517,15 @@ COLUMNS = {
 def table(rows: Sequence[Row]) -> str:
     """Rows of a network and a price together; of rules the best, and those that beat it on test."""
     order = {name: place for place, name in enumerate(TEXTS)}
+    rows = sorted(rows, key=lambda row: (order.get(row["text"], len(order)), row["price"]))
+    levels = {(r["text"], r["price"]): r["objective"] for r in rows if r["gains"] == [0.0]}
+    told = [{**row, **shown(row, levels.get((row["text"], row["price"])))} for row in rows]
     kept = [
         row
-        for row in rows
-        if row["decides"] in LEARNED or len(row["gains"]) > 1 or row["gains"][0] >= 0
+        for row in told
+        if row["decides"] in LEARNED or len(row["gains"]) > 1 or row["gain"] >= 0
     ]
-    kept.sort(key=lambda row: (order.get(row["text"], len(order)), row["price"]))
-    return formatted(COLUMNS, [{**row, **shown(row)} for row in kept])
+    return formatted(COLUMNS, kept)
 
 
 OVER_TEXT = Experiment(

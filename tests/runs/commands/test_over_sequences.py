@@ -33,7 +33,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("agent", ["gumbel", "straight_through"])
 @pytest.mark.parametrize("weights", ["frozen", "cotrain"])
 def test_a_relaxed_gate_is_trained_by_command(agent, weights, tmp_path, capsys):
-    words = TEXT.split()[1:] + ["network_kwargs.width=48", "network_kwargs.embedding_size=16"]
+    words = [*TEXT.split()[1:], "network_kwargs.width=48", "network_kwargs.embedding_size=16"]
     words += ["observation=layer_input", f"weights={weights}"]
     words += ["images=64", "batch_size=8", f"log_dir={tmp_path}"]
     assert train.main([agent, *words, "reward=nll_minus_cost"]) == 0
