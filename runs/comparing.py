@@ -272,12 +272,15 @@ none; give it rows of its own in a sweep's file
             sweep_jobs.record_sweep(asked, all_jobs, source)
 
     if todo and run_missing_ones:
+        from ccenv.runs.tensorboard.names import shared_settings
+
+        shared = shared_settings(job.plan for job in all_jobs)
         # Other processes cannot import what a notebook or a script has defined.
         here = [job for job in todo if job.names_main]
         there = [job for job in todo if job not in here]
         for some, workers in ((there, num_cores() if jobs is None else jobs), (here, None)):
             if some:
-                failures += run_missing(gathered, some, workers, not rerun, keep)
+                failures += run_missing(gathered, some, workers, not rerun, shared, keep)
         gathered = sweep_jobs.gather(asked, all_jobs, known)
     if gathered.finished:
         keep()
@@ -333,6 +336,7 @@ def run_missing(
     jobs: Sequence[Job],
     workers: int | None,
     reuse: bool,
+    shared: frozenset[str],
     on_end: Callable[[], None],
 ) -> list["Outcome"]:
     """Says how long it will take, then runs jobs with a bar, and returns the failures.
@@ -349,7 +353,7 @@ def run_missing(
     from ccenv.runs.engine import pool
     from ccenv.runs.engine.pool import RunRequest
 
-    tasks = [RunRequest(job.label, job.agent, job.settings, reuse) for job in jobs]
+    tasks = [RunRequest(job.label, job.agent, job.settings, reuse, shared) for job in jobs]
     failures: list[Outcome] = []
     outcomes = pool.run_here(tasks) if workers is None else pool.run_all(tasks, workers)
     bar = tqdm(desc=sweep.name, total=len(tasks), unit="run", disable=None)

@@ -15,7 +15,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import jobs
 from ccenv.runs.report.figures import make_looks, view_figures
 from ccenv.runs.report.views import make_views
-from ccenv.runs.tensorboard.names import BOARD, DEPTH, run_name
+from ccenv.runs.tensorboard.names import curves_folder
 
 SEEDS = (0, 1, 2)
 
@@ -23,8 +23,7 @@ SEEDS = (0, 1, 2)
 def curves_of(folder):
     """The folder of a run's curves for TensorBoard."""
     settings = read_config(Path(folder) / "config.json", trusted=sys.modules)
-    plan = make_plan(settings.pop("agent"), settings)
-    return Path(folder).parents[DEPTH - 1] / BOARD / run_name(plan)
+    return curves_folder(make_plan(settings.pop("agent"), settings))
 
 
 def server_context(logs):

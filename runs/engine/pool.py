@@ -33,6 +33,8 @@ class RunRequest:
     """see `ccenv.runs.config.settings`."""
     reuse: bool = True
     """take the result that is there, if another process was faster."""
+    shared: frozenset[str] = frozenset()
+    """settings that all runs of its comparison share."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,11 @@ def do_task(task: RunRequest) -> Outcome:
     """Carries one task out."""
     from ccenv.runs.config.settings import make_plan
     from ccenv.runs.engine.errors import CannotStartError, StoppedError, in_users_code
-    from ccenv.runs.engine.run import run
+    from ccenv.runs.engine.run import Options, run
 
     try:
-        run(make_plan(task.agent, task.settings), reuse=task.reuse)
+        plan, options = make_plan(task.agent, task.settings), Options(shared=task.shared)
+        run(plan, reuse=task.reuse, options=options)
     except (CannotStartError, StoppedError) as error:
         return Outcome(task, str(error))
     except Exception as error:

@@ -55,6 +55,8 @@ class Options:
     """go on from the checkpoint of an interrupted run, if there is one."""
     export: bool = False
     """leave policy and network as one file, see `ccenv.deploy.export`."""
+    shared: frozenset[str] = frozenset()
+    """settings that TensorBoard's name of the run leaves out, see `shared_settings` there."""
 
 
 def run(
@@ -83,11 +85,11 @@ def run(
         CannotStartError: before anything is written, if the plan cannot be carried out, or the
             result to be returned was edited.
     """
-    target = plan.folder()
+    target, options = plan.folder(), options or Options()
     try:
         run_folder.check_writable(target)
         run_folder.check_unlinked(target)
-        curves = curves_folder(plan)
+        curves = curves_folder(plan, options.shared)
         run_folder.refuse_links([curves.parent])
         run_folder.check_unlinked(curves)
         run_folder.lock_path(target)
@@ -95,7 +97,7 @@ def run(
         raise CannotStartError(str(error)) from error
     with run_folder.locked(target, wait), torch_settings(plan.program):
         found = result_here(plan, target) if reuse else None
-        return found or execute(plan, target, options or Options())
+        return found or execute(plan, target, options)
 
 
 def warn_of_masks(result: Mapping[str, Any]) -> None:
@@ -157,7 +159,7 @@ def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
             keeper.remove()
             torch.manual_seed(plan.program.seed)
             return start_or_resume(plan, target, options)
-    curves = curves_folder(plan)
+    curves = curves_folder(plan, options.shared)
     run_folder.begin(target, curves, plan.config())
     if dropped := run_folder.drop_orphans(curves.parent):
         warn(f"curves of runs whose folders are gone were removed: {first_names(dropped)}")

@@ -1,16 +1,18 @@
 """Names runs in TensorBoard: (plan) -> a short name that says what differs, and where curves lie.
 
 TensorBoard calls a run by the path of its event file. A run's own folder says everything and ends
-in a hash, so its curves lie elsewhere: in `<log_dir>/tb/<name>/`.
+in a hash, so its curves lie elsewhere: in `<log_dir>/tb/<name>/`, where a file says whose they are.
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ccenv.runs.config.command import beyond_defaults, setting_words
 from ccenv.runs.config.plan import Plan
+from ccenv.runs.store.folder import OF_RUN
 from ccenv.runs.store.identity import AROUND, canonical
 
 BOARD = "tb"
@@ -24,17 +26,18 @@ DEPTH = 5
 """Parts of a run's folder below the folder of runs: environment, agent, reward, rest, seed."""
 
 
-def run_name(plan: Plan) -> str:
+def run_name(plan: Plan, shared: Collection[str] = ()) -> str:
     """A run's agent, reward, settings beyond the defaults, and its seed; two runs have two names.
 
     Settings of the reward come first; what is mostly alike in all runs stands behind the seed.
+    Names in `shared` are left out; see `shared_settings`.
 
     >>> from ccenv.runs.config.settings import make_plan
     >>> run_name(make_plan("reinforce", {"reward_kwargs": {"cost_weight": 0.5}, "images": 512}))
     'reinforce accuracy cost_weight=0.5 seed 0 images=512'
     """
     own = beyond_defaults(plan).items()
-    chosen = {name: canonical(value) for name, value in own if name not in AROUND}
+    chosen = {name: canonical(value) for name, value in own if name not in {*AROUND, *shared}}
     behind = {"dataset", *vars(plan.program)} - plan.agent_settings.keys()
     alike = {name: chosen.pop(name) for name in [*chosen] if name in behind}
     # Accuracy, nll and probability pay; that cost is charged goes without saying.
@@ -79,6 +82,38 @@ def readable_name(text: str) -> str:
     return f"{safe} {hashlib.sha256(text.encode()).hexdigest()[:8]}".strip()
 
 
-def curves_folder(plan: Plan) -> Path:
-    """Where a run's curves lie."""
-    return plan.folder().parents[DEPTH - 1] / BOARD / run_name(plan)
+def shared_settings(plans: Iterable[Plan]) -> frozenset[str]:
+    """Settings of environment and program that are alike in all runs of a comparison.
+
+    They tell no run from another. Those of agents stay: they say which policy it is.
+
+    >>> from ccenv.runs.config.settings import make_plan
+    >>> plans = [make_plan("rloo", {"images": 512, "batch_size": size}) for size in (32, 64)]
+    >>> run_name(plans[0], shared_settings(plans))
+    'rloo accuracy seed 0 batch_size=32'
+    """
+    every = [{**plan.environment, **vars(plan.program)} for plan in plans]
+    names = set().union(*every)
+    return frozenset(
+        name for name in names if all(one.get(name) == every[0].get(name) for one in every)
+    )
+
+
+def curves_folder(plan: Plan, shared: Collection[str] = ()) -> Path:
+    """Where a run's curves lie; of a run that has none, where they will, under a name that is free.
+
+    Args:
+        plan: of the run.
+        shared: settings that a new name leaves out, where no other run has that name.
+    """
+    folder = plan.folder()
+    board = folder.parents[DEPTH - 1] / BOARD
+    own = os.path.relpath(folder, board / "name")
+    owners = {
+        told.parent: told.read_text(encoding="utf-8", errors="replace").strip()
+        for told in board.glob(f"*/{OF_RUN}")
+    }
+    whole = run_name(plan)
+    names = run_name(plan, shared), whole, f"{whole} {hashlib.sha256(own.encode()).hexdigest()[:8]}"
+    places = [*(place for place, run in owners.items() if run == own), *(board / n for n in names)]
+    return next(place for place in places if owners.get(place, own) == own)

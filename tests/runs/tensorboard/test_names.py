@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ccenv.rewards import REWARDS
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.tensorboard.names import readable_name, run_name
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.tensorboard.names import curves_folder, readable_name, run_name, shared_settings
 
 NAMES = {
     "reinforce accuracy seed 0": ("reinforce", {}),
@@ -63,6 +64,43 @@ def test_equal_settings_have_one_name_and_one_folder_however_they_are_written():
 def test_no_reward_s_short_name_is_another_s():
     short = [name.removesuffix("_minus_cost") for name in REWARDS]
     assert len(set(short)) == len(short)
+
+
+def plans_in(place, *settings):
+    return [make_plan("reinforce", {"log_dir": str(place), **own}) for own in settings]
+
+
+def begun(plan, shared=()):
+    """The name of a run that has begun."""
+    curves = curves_folder(plan, shared)
+    run_folder.begin(plan.folder(), curves, plan.config())
+    return curves.name
+
+
+def test_a_name_leaves_out_what_all_compared_runs_share(tmp_path):
+    alike = {"images": 5000, "latency": False, "num_blocks": (16, 8)}
+    plans = plans_in(tmp_path, alike, alike | {"batch_size": 32}, alike | {"seed": 1})
+    shared = shared_settings(plans)
+    assert [begun(plan, shared) for plan in plans] == [
+        "reinforce accuracy seed 0",
+        "reinforce accuracy seed 0 batch_size=32",
+        "reinforce accuracy seed 1",
+    ]
+    # Curves are found again by whoever knows the run alone.
+    assert curves_folder(plans[1]).name == "reinforce accuracy seed 0 batch_size=32"
+
+
+def test_no_run_gets_the_name_of_another_one_and_none_loses_its_own(tmp_path):
+    one, other, usual = plans_in(tmp_path, {"images": 5000}, {"images": 6000}, {})
+    before = begun(one)
+    assert before == "reinforce accuracy seed 0 images=5000"
+    assert begun(other, {"images"}) == "reinforce accuracy seed 0"
+    # A run that an earlier version named stays where it is.
+    assert begun(one, {"images"}) == before
+    third = begun(usual)
+    assert third.startswith("reinforce accuracy seed 0 ")
+    assert begun(usual) == third
+    assert len(list((tmp_path / "tb").iterdir())) == 3
 
 
 @given(st.lists(st.text(max_size=150), min_size=2, max_size=5, unique=True))
