@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
 from ccenv.agents.condnet import regularizers
-from ccenv.agents.distributions import IndependentBlocks, OrderedBlocks, keep_probability
+from ccenv.agents.distributions import (
+    AlwaysOn,
+    IndependentBlocks,
+    OrderedBlocks,
+    keep_probability,
+)
 from ccenv.agents.systems.rloo_budget import NO_BLOCK, CountedBlocks
 from ccenv.base.masks import as_mask
 from ccenv.simulator.simulator import Simulator
@@ -50,6 +55,12 @@ KINDS = {
         lambda scores, _, rows: OrderedBlocks(torch.tensor(scores).expand(rows, -1), 4),
         every_order(4, 4),
     ),
+    "shared": (
+        lambda scores, _, rows: AlwaysOn(
+            OrderedBlocks(torch.tensor(scores[1:]).expand(rows, -1), 2), num_always=1
+        ),
+        torch.tensor([[0, *order] for order in itertools.permutations((1, 2, 3), 2)]),
+    ),
     "counted": (lambda scores, logits, rows: counted(scores, logits, 0, rows), every_order(0, 2)),
     "counted from 2": (
         lambda scores, logits, rows: counted(scores, logits, 2, rows),
@@ -74,7 +85,7 @@ def test_the_probabilities_of_all_draws_sum_to_one_and_those_of_a_number_to_its_
             assert total == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["independent", "ordered", "counted"])
+@pytest.mark.parametrize("kind", ["independent", "ordered", "shared", "counted"])
 @settings(max_examples=10, deadline=None)
 @given(scores=scores_of_four, logits=logits_of_three, seed=st.integers(0, 100))
 def test_draws_are_as_frequent_as_their_probability_says(kind, scores, logits, seed):

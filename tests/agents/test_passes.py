@@ -56,6 +56,19 @@ def test_log_probabilities_of_a_rollout_are_those_of_its_steps_in_turn(settings,
 
 
 @pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE, GATES])
+def test_rows_of_a_rollout_are_its_episodes_with_all_that_belongs_to_them(settings):
+    _, rollout = drawn(settings)
+    rows = torch.tensor([5, 2])
+    some = rollout.of_rows(rows)
+    for name in ("observations", "masks", "rewards", "costs", "returns"):
+        assert torch.equal(getattr(some, name), getattr(rollout, name)[:, rows])
+    for name in ("correct", "nll", "compute_cost", "labels"):
+        assert torch.equal(getattr(some, name), getattr(rollout, name)[rows])
+    for one, whole in zip(some.actions, rollout.actions, strict=True):
+        assert torch.equal(one, whole[rows])
+
+
+@pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE, GATES])
 @pytest.mark.parametrize("num_kept", [None, 1])
 def test_every_pass_takes_every_episode_once_with_what_belongs_to_it(settings, num_kept):
     agent, rollout = drawn(settings, num_kept=num_kept, num_epochs=2, num_minibatches=3)

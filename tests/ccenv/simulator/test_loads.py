@@ -17,6 +17,21 @@ from tests.ccenv.episodes import DOCUMENTS, seeded
 BLOCKS = 6
 PRICES = {"cost_weight": 0.0, "load_weight": 0.6 * NUM_EXPERTS}
 MEMORY = DOCUMENTS | {"reward_kwargs": PRICES}
+TWO_GATES = {
+    "dataset": "python_bundled@3",
+    "network": "lm",
+    "network_kwargs": {
+        "depth": 1,
+        "width": 4,
+        "num_heads": 2,
+        "ffn_width": 3,
+        "num_experts": 3,
+        "gates": "heads,experts",
+    },
+    "episode": "sequence",
+    "weights": "cotrain",
+}
+"""Two heads and three experts, whose blocks have different sizes."""
 MASKS = st.lists(st.booleans(), min_size=NUM_EXPERTS, max_size=NUM_EXPERTS)
 
 
@@ -88,6 +103,20 @@ def test_a_block_that_was_loaded_costs_nothing_until_it_has_gone():
         paid.append(misses)
         observation = step.observation
     assert paid == pytest.approx([1, 0, 1, 0, 1, 1])
+
+
+def test_each_gate_has_a_memory_of_its_own_and_loads_the_bytes_of_its_own_blocks():
+    simulator = seeded(2, **TWO_GATES, fast_memory=3)
+    simulator.begin()
+    masks = [torch.ones(2, blocks, dtype=torch.bool) for blocks in simulator.num_blocks]
+    first, second = ([simulator.step(mask) for mask in masks] for _ in range(2))
+    for gate, step in enumerate(first):
+        weights = simulator.network.gate_parameters(gate)
+        expected = sum(one.numel() * one.element_size() for one in weights)
+        assert step.told["bytes_loaded"].tolist() == pytest.approx([expected] * 2)
+        assert step.told["misses"].tolist() == pytest.approx([simulator.num_blocks[gate]] * 2)
+    assert sum(step.outcome.loads for step in first).tolist() == pytest.approx([1, 1])
+    assert not any(step.outcome.loads.any() for step in second)
 
 
 def test_rows_that_agree_share_what_a_batch_loads():

@@ -138,6 +138,16 @@ def test_a_return_is_what_is_paid_from_its_decision_on_and_nothing_before_it(nam
     torch.testing.assert_close(rollout.returns, rollout.rewards + later)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_density_of_a_gate_is_the_mean_over_all_positions(name):
+    simulator = simulator_of(name, num_images=4)
+    agent = AGENTS["reinforce"](simulator)
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    for gate, blocks in enumerate(simulator.num_blocks):
+        kept = rollout.masks[gate :: simulator.num_layers, :, :blocks].float().mean()
+        assert rollout.means[f"density_{gate}"] == pytest.approx(kept.item())
+
+
 def test_gradients_go_back_to_the_first_update():
     torch.manual_seed(0)
     network = SkipGRU((LENGTH,), 7, width=WIDTH, embedding_size=3)
