@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.stats.intervals import (
+    FEWEST,
     Interval,
     mean_interval,
     paired_difference,
@@ -92,8 +93,12 @@ def from_to(rows: Sequence[Row], number: str, factor: float, spec: str) -> str:
 
 
 def count_verdicts(rows: Sequence[Row]) -> str:
-    """How many rows have less error than random masks, the same, more, or no verdict."""
-    counts = [sum(row["verdict"] == verdict for row in rows) for verdict in AGAINST_RANDOM]
+    """How many rows have less error than random masks, the same, more, or no verdict.
+
+    Rows of few seeds have none, as in the sentences.
+    """
+    judged = [row["verdict"] for row in rows if len(row["seeds"]) >= FEWEST]
+    counts = [judged.count(verdict) for verdict in AGAINST_RANDOM]
     return " / ".join(map(str, [*counts, len(rows) - sum(counts)]))
 
 
@@ -108,7 +113,7 @@ def fallen(rows: Sequence[Row]) -> str:
 SHAPING_COLUMNS: Columns = {
     "shaping": ("left", "name"),
     "agents": ("right", lambda one: len({row["agent"] for row in one["rows"]})),
-    "error above random masks' %": ("right .2%", "above"),
+    "error above random masks' %": ("right", "above random"),
     "test error %": ("right", lambda one: from_to(one["rows"], "error", 100, ".2f")),
     "total cost": ("right", lambda one: from_to(one["rows"], "total_cost", 1, ".3f")),
     "random: less / same / more / none": ("right", lambda one: count_verdicts(one["rows"])),
@@ -178,7 +183,8 @@ def summary_tables(rows: Sequence[Row], above: Above) -> list[Table]:
             seeds = sorted(set.intersection(*map(set, numbers))) if numbers else []
             means = [sum(one[seed] for one in numbers) / len(numbers) for seed in seeds]
             mean = mean_interval(means) if means else None
-            shapings.append({"name": name, "above": mean, "rows": group})
+            said = with_interval(mean, len(means), ".2%", (-1, 1)) if mean else None
+            shapings.append({"name": name, "above": mean, "above random": said, "rows": group})
         shapings.sort(key=lambda one: one["above"].mean if one["above"] else math.inf)
         note = (
             f"{SHAPING_NOTE} Agents under every shaping: {', '.join(agents) or 'none'}. Collapsed "

@@ -431,23 +431,32 @@ def test_a_policys_number_takes_only_seeds_that_all_its_rows_have():
     assert list(found["digits", REWARDS[1], "reinforce"]) == [0, 1, 2]
 
 
-def shaping_row(agent, shaping, error=0.1, cost=0.2, habit="", verdict="better"):
+def shaping_row(agent, shaping, error=0.1, cost=0.2, habit="", verdict="better", seeds=3):
     own = {"shaping": shaping, "habit": habit, "verdict": verdict}
     costs = {"compute_cost": {"mean": cost, "sd": 0.01}, "total_cost": {"mean": cost + 0.1}}
-    return table_row(agent, error, 1.0, seeds=2, learns=True, **own, **costs)
+    return table_row(agent, error, 1.0, seeds=seeds, learns=True, **own, **costs)
 
 
 def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
-    (summary,) = summary_tables(rows, {("digits", "fair", "a"): {0: 0.5, 1: 0.7}})
+    above = {0: 0.5, 1: 0.7, 2: 0.6}
+    (summary,) = summary_tables(rows, {("digits", "fair", "a"): above})
     fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
     assert fair["error above random masks' %"].startswith("60.00 [")
     counts = "random: less / same / more / none"
     assert (fair[counts], dear[counts]) == ("1 / 1 / 0 / 0", "0 / 0 / 0 / 1")
-    assert dear["collapsed runs"] == "always off: 2 of 2"
+    assert dear["collapsed runs"] == "always off: 3 of 3"
     assert dear["test error %"] == "90.00 to 90.00"
     assert row_file.RULE in summary.note
+    # Two seeds decide nothing, here as in every other table.
+    few = [shaping_row(row["agent"], row["shaping"], seeds=2) for row in rows]
+    (summary,) = summary_tables(few, {("digits", "fair", "a"): {0: 0.5, 1: 0.7}})
+    fair, _ = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
+    assert (fair["error above random masks' %"], fair[counts]) == (
+        "60.00 (2 seeds: too few)",
+        "0 / 0 / 0 / 2",
+    )
 
 
 def test_an_agent_at_several_cost_weights_counts_once_in_the_summary_of_a_shaping():
