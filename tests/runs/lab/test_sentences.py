@@ -195,11 +195,21 @@ def routing() -> Sentence:
     bits = column(SEQUENCES, "sequences/at-equal-macs-bits-mode", "test bits a symbol")
     hashed = bits.pop("hash 1 of 16 experts, by 1 of the last symbols")
     learned = [row for name, row in bits.items() if "1 of 16 experts" in name]
+    window, macs = (
+        column(TEXT, "text/at-equal-macs-bits-mode", head)
+        for head in ("test bits a symbol", "MACs")
+    )
+    policy = "rloo 32,32 x 16, 1 kept, context 8"
+    one_symbol = "hash 32,32 x 16, 1 kept, by one symbol, context 8"
     return Sentence(
         "Hash routing, a look-up by the last symbol, chooses a transformer's experts {as well as} "
-        "any policy here.",
-        {},
-        {"as well as": [(hashed, row) for row in learned]},
+        "any policy here. On short windows a policy of {equal} MACs needs {gap} bits {less}.",
+        {"gap": f"{window[one_symbol].mean - window[policy].mean:.2f}"},
+        {
+            "as well as": [(hashed, row) for row in learned],
+            "equal": [(macs[policy], macs[one_symbol])],
+            "less": [(window[policy], window[one_symbol])],
+        },
     )
 
 
