@@ -365,10 +365,10 @@ def with_recorded(
             f"expected every recorded run, or none but recorded ones, got {len(new)} new: {new[0]}"
         )
     tasks = ", ".join(dict.fromkeys(run.task for run in again))
-    places = {
-        name: f"{recorded()[name]}; of {tasks}: {about[name]}" for name in ("machine", "versions")
-    }
-    return [*(before | played).values()], {**places, "tuning": recorded()["tuning"]}
+    where = {name: recorded()[name] for name in about}
+    for name in ("machine", "versions"):
+        where[name] += f"; of {tasks}: {about[name]}"
+    return [*(before | played).values()], where
 
 
 def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:
