@@ -1,6 +1,7 @@
 """One torch thread, no deadlines, one cache folder for all workers of a run."""
 
 import os
+import tempfile
 
 import pytest
 import torch
@@ -17,6 +18,18 @@ def one_thread():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def clean_temporary_folder(tmp_path_factory):
+    """A temporary folder of this run, in which neither tests nor what they call leave anything."""
+    folder = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
+    left = sorted(path.name for path in folder.iterdir())
+    assert not left, f"left in the temporary folder: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory):
     """Pre-trained weights go to a folder of this run, unless the user has named one."""
     if "CCENV_CACHE" in os.environ:
@@ -27,6 +40,12 @@ def shared_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(folder / "ccenv-cache"))
         yield
+
+
+@pytest.fixture
+def sb3_logs(tmp_path, monkeypatch):
+    """A place for the folder that every `learn` of a Stable-Baselines3 model makes."""
+    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path / "sb3"))
 
 
 @pytest.fixture

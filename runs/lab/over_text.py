@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ccenv.agents.base import Agent
@@ -260,6 +261,7 @@ def by_ppo(text: Text, settings: dict[str, Any], rollouts: int, seed: int) -> tu
         seed=seed,
         device="cpu",
     )
+    model.set_logger(Logger(None, []))
     return env, model.learn(rollouts * ROWS * steps)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ccenv.agents.actor_critic import ActorCritic
@@ -211,7 +212,9 @@ def learned(problem: Problem, algorithm: Any, settings: dict[str, Any], rollouts
                 seed=seed,
                 device="cpu",
                 **given,
-            ).learn(rollouts * ROWS * problem.num_steps)
+            )
+            model.set_logger(Logger(None, []))
+            model.learn(rollouts * ROWS * problem.num_steps)
             return evaluate(env, model, deterministic=True).mean_return
         group = 8 if algorithm is Rloo else 1
         simulator = Simulator(ROWS, **problem.settings, group_size=group)

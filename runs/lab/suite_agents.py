@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
@@ -70,6 +71,7 @@ class OfLibrary(Agent):
         self.rate = learning_rate
         torch.manual_seed(stream_seed(seed, "library") % 2**63)
         self.model = self.made(stream_seed(seed, "library") % 2**32)
+        self.model.set_logger(Logger(None, []))
 
     def made(self, seed: int) -> Any:
         """The algorithm."""

@@ -158,6 +158,7 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
 def share_of_ppo(rounds: int, rollouts: int) -> Row:
     """The environment's time while PPO of the README's ten lines learns, over all of it."""
     from stable_baselines3 import PPO
+    from stable_baselines3.common.logger import Logger
 
     from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 
@@ -172,6 +173,7 @@ def share_of_ppo(rounds: int, rollouts: int) -> Row:
     model = PPO(
         "MlpPolicy", env, n_steps=steps, gamma=1.0, policy_kwargs=policy, seed=0, **settings
     )
+    model.set_logger(Logger(None, []))
     model.learn(steps * images)
     own: list[float] = []
     whole: list[float] = []

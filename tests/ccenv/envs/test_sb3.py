@@ -193,6 +193,7 @@ def make_algorithm(name):
     return {"A2C": A2C, "PPO": PPO}[name]
 
 
+@pytest.mark.usefixtures("sb3_logs")
 @pytest.mark.parametrize("name", ["A2C", "PPO", "MaskablePPO"])
 def test_sb3s_algorithms_learn_and_are_evaluated_without_a_warning(name):
     env = BlockSelectionVecEnv(8, **UNEVEN)
