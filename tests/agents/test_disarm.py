@@ -66,6 +66,18 @@ def test_its_mean_over_all_pairs_is_the_gradient_over_all_masks(values):
     torch.testing.assert_close(found, exact(scores), atol=1e-6, rtol=1e-5)
 
 
+@settings(max_examples=6, deadline=None)
+@given(log_odds)
+def test_where_a_pair_agrees_nothing_is_learned_and_elsewhere_the_difference(values):
+    scores = torch.tensor(values, dtype=torch.float64)
+    for pair, _ in every_pair(scores):
+        found, agree = estimate(scores, pair), pair[0] == pair[1]
+        assert (found[agree].abs() < 1e-9).all()
+        difference = (worth_of(pair[:1]) - worth_of(pair[1:])).item() / 2
+        expected = torch.where(pair[0], 1.0, -1.0) * difference * scores.abs().sigmoid()
+        torch.testing.assert_close(found[~agree], expected[~agree])
+
+
 def test_it_varies_less_than_leave_one_out_with_as_many_masks():
     scores = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
     mean = exact(scores)

@@ -6,6 +6,8 @@ import lzma
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ccenv.data import SPLITS, load_split
 from ccenv.data.texts import files as text_files
@@ -52,6 +54,21 @@ def test_a_folder_of_few_files_is_cut_as_one(root):
     whole = b"a" * 500 + b"b" * 700
     assert b"".join(parts_of(text_files.texts_of(root / "notes", "notes"))) == whole
     assert len(load_split("notes", "train")) == 1080 - 24
+
+
+@given(st.integers(0, 10_000))
+def test_the_parts_of_one_file_are_all_of_it_and_nothing_twice(length):
+    whole = range(length)
+    parts = [whole[text_files.cut_of(length, split)] for split in SPLITS]
+    assert [place for part in parts for place in part] == [*whole]
+    assert len(parts[0]) == length * 90 // 100
+
+
+@given(st.integers(1, 99))
+def test_each_file_is_of_one_split_and_with_twenty_each_split_has_one(count):
+    parts = text_files.split_files(range(count))
+    assert sorted(sum(parts, ())) == [*range(count)]
+    assert [bool(part) for part in parts] == [True] * (3 if count >= 20 else 1)
 
 
 def test_files_that_are_no_text_are_named_and_refused_or_left_out(root):
