@@ -22,6 +22,8 @@ def clean_temporary_folder(tmp_path_factory):
     """A temporary folder of this run, in which neither tests nor what they call leave anything."""
     folder = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
+        # Torch makes a cache of compiled code there, as it is imported.
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder.with_name("inductor")))
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
         yield
