@@ -22,8 +22,10 @@ def clean_temporary_folder(tmp_path_factory):
     """A temporary folder of this run, in which neither tests nor what they call leave anything."""
     folder = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
-        # Torch makes a cache of compiled code there, as it is imported.
+        # Two libraries make folders there whatever they are called for: torch as it is imported,
+        # and Stable-Baselines3 for a model that is given no logger.
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder.with_name("inductor")))
+        patch.setenv("SB3_LOGDIR", str(folder.with_name("sb3")))
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
         yield
@@ -42,12 +44,6 @@ def shared_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(folder / "ccenv-cache"))
         yield
-
-
-@pytest.fixture
-def sb3_logs(tmp_path, monkeypatch):
-    """A place for the folder that every `learn` of a Stable-Baselines3 model makes."""
-    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path / "sb3"))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def name_of(page):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, sb3_logs):
+def folder(tmp_path, monkeypatch):
     """An empty folder, as a reader's; modules that its files define are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     # Times are no law's.
@@ -231,7 +231,6 @@ def test_a_notebook_comes_with_what_its_cells_said(name):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("sb3_logs")
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name, tmp_path):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")

@@ -68,7 +68,6 @@ def test_an_example_is_short_and_is_run_here(path):
     assert (path.stem in LEARNED) != (path.stem in TINY)
 
 
-@pytest.mark.usefixtures("sb3_logs")
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * (name in LIBRARIES)) for name in LEARNED],

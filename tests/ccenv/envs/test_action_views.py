@@ -138,7 +138,6 @@ def test_an_action_of_another_kind_is_refused_with_what_was_expected():
         ActionView(ActionView(probe_env(), "menu"), "box")
 
 
-@pytest.mark.usefixtures("sb3_logs")
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_algorithm_of_each_view_learns_through_it_without_a_warning(name):
     algorithm, code, view, settings = ALGORITHMS[name]
@@ -151,7 +150,6 @@ def test_the_algorithm_of_each_view_learns_through_it_without_a_warning(name):
     assert env.action_space.contains(action[0])
 
 
-@pytest.mark.usefixtures("sb3_logs")
 @pytest.mark.parametrize("name", ["ppo", "sac", "dqn"])
 def test_the_algorithm_of_each_view_runs_on_scalar_environments_too(name):
     algorithm, code, view, defaults = ALGORITHMS[name]

@@ -193,7 +193,6 @@ def make_algorithm(name):
     return {"A2C": A2C, "PPO": PPO}[name]
 
 
-@pytest.mark.usefixtures("sb3_logs")
 @pytest.mark.parametrize("name", ["A2C", "PPO", "MaskablePPO"])
 def test_sb3s_algorithms_learn_and_are_evaluated_without_a_warning(name):
     env = BlockSelectionVecEnv(8, **UNEVEN)
@@ -236,6 +235,12 @@ def test_trpo_without_its_library_names_the_command_that_installs_it(monkeypatch
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r'pip install -e "\.\[contrib\]"'):
         make_agent(TRPOAgent)
+
+
+def test_an_agent_that_learns_leaves_no_folder_of_logs(monkeypatch, tmp_path):
+    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path / "logs"))
+    make_agent(A2CAgent).learn(1)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_curves_are_the_means_of_the_rollout():
