@@ -86,6 +86,14 @@ class Problem:
         """What an episode earns at least, whatever is chosen: all is computed, nothing right."""
         return -cost_weight * self.positions
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which an episode counts, at any cost weight of the task and whatever is kept."""
+        settings = self.settings()
+        prices = settings.get("context", {}).get("cost_weight", [])
+        price = max([settings.get("reward_kwargs", {}).get("cost_weight", 1.0), *prices])
+        return self.earned(self.worst(price), 1.0), float(self.positions)
+
     def optimum(self) -> float:
         """Expected return of the best policy."""
         raise NotImplementedError

@@ -91,6 +91,11 @@ class Real(Problem):
         """See `Problem`: luck takes at most 1."""
         return -1 - cost_weight
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """See `Problem`: luck that is taken away adds at most 1."""
+        return self.worst(self.cost_weight), 2.0
+
     @functools.cached_property
     def estimate(self) -> Floats:
         """Probability of a right answer given what is seen: float64 [inputs, masks]."""

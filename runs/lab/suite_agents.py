@@ -7,7 +7,7 @@ process; what is finished is not repeated.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -339,6 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": machine()["cpu"],
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "tuning": f"Of learners {tried}. 64 episodes at once. Played: {'; '.join(labels)}.",
+        "played": played_labels(finished),
     }
     runs, about = with_recorded(runs, about)
     write_record(runs, RECORDED, about)
@@ -371,6 +372,16 @@ def with_recorded(
     for name in ("machine", "versions"):
         where[name] += f"; of {tasks}: {about[name]}"
     return [*(before | played).values()], where
+
+
+def played_labels(labels: Iterable[str]) -> dict[str, str]:
+    """Name in tables -> agent and settings, as `ccenv suite` takes them; of agents that learn.
+
+    >>> played_labels(["dense", "rloo num_kept=1"])
+    {'rloo': 'rloo num_kept=1'}
+    """
+    named = {label.split()[0]: label for label in labels}
+    return {SHOWN.get(name, name): named[name] for name in TRIED if name in named}
 
 
 def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ccenv.agents.base import Agent
+from ccenv.base.files import SEAL
+from ccenv.base.given_files import read_json
 from ccenv.base.registry import check_names
 from ccenv.base.values import in_a_line
 from ccenv.runs.config.agent_settings import find_agent, known_settings
@@ -27,7 +29,7 @@ from ccenv.runs.engine.run import torch_settings
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Program
-from ccenv.runs.suite.scores import RUN, ScoredRun, read_score, run_notes
+from ccenv.runs.suite.scores import LONGEST_ERROR, RUN, read_score, run_notes
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.tasks import Task
 from ccenv.tasks.catalogue import SCORE
@@ -149,8 +151,8 @@ def is_finished(target: Path, player: Player) -> bool:
     if notes.get("error") or notes.get("code") != player.code:
         return False
     try:
-        return (target / SCORE).exists() and isinstance(read_score(target / SCORE), ScoredRun)
-    except ValueError:
+        return not read_score(target / SCORE).said
+    except (OSError, ValueError):
         return False
 
 
@@ -172,10 +174,14 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     except BaseException as error:
         said = " ".join(str(error).split()) or "no message"
         why = f"{type(error).__name__}: {said}{place_of(error)}"
+    # It may hold letters that command a terminal.
+    why = "".join(letter if letter.isprintable() else "?" for letter in why)[:LONGEST_ERROR]
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
     notes |= {"seconds": time.process_time() - begun, "error": why}
     target.mkdir(parents=True, exist_ok=True)
-    json_file.write_json(target / RUN, notes)
+    if (target / SCORE).exists():
+        notes["score"] = read_json(target / SCORE)[SEAL]
+    json_file.write_sealed(target / RUN, notes)
     return why
 
 

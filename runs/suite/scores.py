@@ -6,16 +6,17 @@ each run its score in every tenth of the budget.
 """
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ccenv.base.files import SEAL, seal_of, without
 from ccenv.base.given_files import read_json
-from ccenv.base.values import LONGEST_LABEL, check_printable
+from ccenv.base.values import LONGEST_LABEL, check_printable, in_a_line, shown
 from ccenv.tasks import TASKS
 from ccenv.tasks.catalogue import PARTS, SCORE, VERSION
 
@@ -23,10 +24,16 @@ RUN = "run.json"
 """Name of the file of `ccenv suite` next to a score."""
 RECORDED = Path(__file__).with_name("recorded.json")
 TENTHS = 10
+LONGEST_ERROR = 2000
+"""Letters of why a run has failed."""
 UNNAMED = "unnamed"
 """Agent of a score without a name."""
+YOURS = " (yours)"
+"""Behind the name of an agent of yours that is also that of a recorded one."""
 CLOSE = 1e-4
 """Optima that differ by no more are those of one task."""
+ERRORS, SHARE = 4, 1e-3
+"""A score above the optimum by more standard errors, and this much of the scale, is none."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,12 @@ class ScoredRun:
     """of CPU time; None where they were not measured."""
     recorded: bool = False
     """whether it comes with the package."""
+    order: int | None = None
+    """seed of the order of its inputs; None of recorded ones."""
+    said: bool = False
+    """whether the caller said the agent's name, and not `ccenv suite`."""
+    left: int = 0
+    """how often it left episodes under way, which count as the worst."""
 
     @property
     def online(self) -> float:
@@ -77,40 +90,102 @@ class Failure:
 
 
 def read_score(path: Path) -> ScoredRun:
-    """Reads one `score.json`.
+    """Reads one `score.json`, which may come from anywhere.
 
     Raises:
-        ValueError: if it is damaged, unfinished, or of another version or task.
+        OSError: if it cannot be read.
+        ValueError: if it is damaged, unfinished, of another version or task, or says what no agent
+            can have earned.
     """
     found = read_json(path)
     if not isinstance(found, dict) or found.get("suite") != VERSION:
         version = found.get("suite") if isinstance(found, dict) else None
-        raise ValueError(f"of another version: expected suite {VERSION}, got {version!r}")
+        raise ValueError(f"of another version: expected suite {VERSION}, got {shown(version)}")
+    plain = without(found, SEAL)
+    if found.get(SEAL) != seal_of(plain):
+        raise ValueError(
+            f"edited, damaged or of an older version: expected the checksum {seal_of(plain)}, got "
+            f"{shown(found.get(SEAL))}; play the task again"
+        )
     task = found.get("task")
-    if task not in TASKS:
-        raise ValueError(f"of a task that this version does not have: {str(task)[:40]!r}")
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(f"of a task that this version does not have: {shown(task)}")
     budget, episodes = (found.get(name) for name in ("budget", "episodes"))
     if episodes != budget or budget != TASKS[task].episodes:
-        raise ValueError(f"unfinished: {episodes} of {TASKS[task].episodes:,} episodes")
-    ends = score_numbers([found.get("reference"), found.get("optimum")], 2)
-    check_ends(task, *ends)
-    tenths = score_numbers(found.get("returns"), PARTS).reshape(TENTHS, -1).mean(axis=1)
-    agent, seed = found.get("agent"), found.get("seed")
-    # A script of another library names neither: runs are told apart by their folders' numbers.
-    name = path.parent.name
-    seed = seed if isinstance(seed, int) else int(name) if name.isdecimal() else 0
-    agent = UNNAMED if agent is None else str(agent)
+        raise ValueError(f"unfinished: {shown(episodes)} of {TASKS[task].episodes:,} episodes")
+    whole = 2**63 - 1
+    reference, optimum = score_numbers([found.get("reference"), found.get("optimum")], 2)
+    check_ends(task, reference, optimum)
+    low, high = TASKS[task].problem.bounds
+    returns = score_numbers(found.get("returns"), PARTS, low, high)
+    errors = score_numbers(found.get("errors"), PARTS, 0, (high - low) / 2)
+    score_numbers(found.get("cost"), PARTS, 0, 1)
+    resets = found.get("resets")
+    left = resets.get("left") if isinstance(resets, dict) else None
+    score_numbers([found.get("order"), left], 2, 0, whole)
+    check_below(optimum, optimum - reference, returns, errors)
+    agent, seed, name = found.get("agent"), found.get("seed"), path.parent.name
+    if seed is None:
+        # A script of another library may name none: its runs have folders of other numbers.
+        seed = int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else 0
+    agent = UNNAMED if agent is None else agent
+    check_run(agent, task, seed)
+    notes = run_notes(path.parent)
+    is_played = notes.get("score") == found[SEAL] and notes["agent"] == agent
+    tenths = (returns.reshape(TENTHS, -1).mean(axis=1) - reference) / (optimum - reference)
+    return ScoredRun(
+        agent=agent,
+        task=task,
+        seed=seed,
+        tenths=tuple(map(float, tenths)),
+        seconds=notes.get("seconds"),
+        order=found["order"],
+        said=not is_played,
+        left=left or 0,
+    )
+
+
+def check_run(agent: Any, task: Any, seed: Any) -> None:
+    """Refuses names that are none, and what is no seed (ValueError)."""
+    if not isinstance(agent, str) or agent.endswith(YOURS):
+        raise ValueError(f"expected agent as a name, got {shown(agent)}")
     check_printable(agent, "agent", LONGEST_LABEL)
-    score = (tenths - ends[0]) / (ends[1] - ends[0])
-    return ScoredRun(agent, task, seed, tuple(map(float, score)), cpu_seconds_of(path.parent))
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(f"expected task as the name of one, got {shown(task)}")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"expected seed as a whole number of at least 0, got {shown(seed)}")
 
 
-def score_numbers(values: Any, count: int) -> Any:
-    """So many finite numbers as an array; ValueError of anything else."""
+def score_numbers(
+    values: Any, count: int, low: float = -np.inf, high: float = np.inf
+) -> NDArray[np.float64]:
+    """So many numbers in a range as an array; ValueError of anything else."""
     is_list = isinstance(values, list) and len(values) == count
-    if not is_list or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
-        raise ValueError(f"damaged: expected {count} finite numbers, got something else")
-    return np.asarray(values, dtype=np.float64)
+    if is_list and all(type(value) in (int, float) for value in values):
+        found = np.asarray(values, dtype=np.float64)
+        # Costs are sums of 32-bit floats.
+        if (np.isfinite(found) & (found >= low - CLOSE) & (found <= high + CLOSE)).all():
+            return found
+    within = "" if low == -np.inf else f" in {low:g}..{high:g}"
+    raise ValueError(f"damaged: expected {count} finite numbers{within}, got something else")
+
+
+def check_below(
+    optimum: float, scale: float, returns: NDArray[np.float64], errors: NDArray[np.float64]
+) -> None:
+    """Refuses returns that lie above the optimum by more than chance: over a tenth, or over all."""
+    for parts in (TENTHS, 1):
+        means = returns.reshape(parts, -1).mean(axis=1)
+        chance = np.sqrt((errors**2).reshape(parts, -1).sum(axis=1)) * parts / PARTS
+        above = (means - optimum - ERRORS * chance) / scale
+        if above.max() > SHARE:
+            place = int(above.argmax())
+            raise ValueError(
+                f"above the optimum: expected a score of at most 1 within "
+                f"{ERRORS * chance[place] / scale:.3f}, got "
+                f"{1 + (means[place] - optimum) / scale:.2f}; no policy earns that, so the task or "
+                "the file was changed: play it again, or tell us how"
+            )
 
 
 def check_ends(task: str, reference: float, optimum: float) -> None:
@@ -124,39 +199,66 @@ def check_ends(task: str, reference: float, optimum: float) -> None:
         )
 
 
+def read_notes(path: Path) -> dict[str, Any]:
+    """Reads a `run.json`, which may come from anywhere; OSError, or ValueError if it is damaged."""
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get(SEAL) != seal_of(without(found, SEAL)):
+        raise ValueError("edited, damaged or of an older version; play the task again")
+    check_run(found.get("agent"), found.get("task"), found.get("seed"))
+    score_numbers([found.get("seconds")], 1, 0, 1e12)
+    if not isinstance(found.get("error"), str):
+        raise ValueError(f"expected error as a text, got {shown(found.get('error'))}")
+    check_printable(found["error"], "error", LONGEST_ERROR)
+    return found
+
+
 def run_notes(folder: Path) -> dict[str, Any]:
     """What `ccenv suite` wrote about a run; empty where it wrote nothing that can be read."""
     try:
-        found = read_json(folder / RUN)
+        return read_notes(folder / RUN)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
-
-
-def cpu_seconds_of(folder: Path) -> float | None:
-    """CPU seconds of a run; None where they are not known."""
-    seconds = run_notes(folder).get("seconds")
-    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def read_folder(folder: Path) -> tuple[list[ScoredRun], list[Failure], list[str]]:
     """Finished runs below a folder, those that failed, and a line for each file not counted."""
-    runs, failures, lines = [], [], []
+    runs: list[ScoredRun] = []
+    failures: dict[Path, Failure] = {}
+    lines: list[str] = []
     for path in sorted(folder.rglob(RUN)):
-        notes = run_notes(path.parent)
-        if notes.get("error") and notes.get("task") in TASKS:
-            names = str(notes.get("agent")), str(notes["task"]), int(notes.get("seed") or 0)
-            failures.append(Failure(*names, str(notes["error"])))
-    failed = {(one.agent, one.task, one.seed) for one in failures}
+        try:
+            notes = read_notes(path)
+        except (OSError, ValueError) as error:
+            lines.append(f"{path}: {in_a_line(error)}")
+            continue
+        if notes["error"]:
+            names = notes["agent"], notes["task"], notes["seed"]
+            failures[path.parent] = Failure(*names, notes["error"])
+    first: dict[Any, Path] = {}
     for path in sorted(folder.rglob(SCORE)):
+        if path.parent in failures:
+            continue
         try:
             run = read_score(path)
-        except ValueError as error:
-            lines.append(f"{path}: {error}")
-            continue
-        if (run.agent, run.task, run.seed) not in failed:
+            check_first(first, run, path)
+        except (OSError, ValueError) as error:
+            lines.append(f"{path}: {in_a_line(error)}")
+        else:
             runs.append(run)
-    return runs, failures, lines
+    return runs, [*failures.values()], lines
+
+
+def check_first(first: dict[Any, Path], run: ScoredRun, path: Path) -> None:
+    """Refuses the second file of a run (ValueError), or another copy of it."""
+    seeds = run.agent, run.task, "seed", run.seed
+    same = run.agent, run.task, run.order, run.tenths
+    for key, what in ((seeds, f"seed {run.seed}"), (same, "the same inputs and returns")):
+        if key in first:
+            raise ValueError(
+                f"a second file of {run.agent} on {run.task} with {what}, after {first[key]}; "
+                "a run counts once"
+            )
+    first |= dict.fromkeys((seeds, same), path)
 
 
 @functools.cache

@@ -15,9 +15,10 @@ from ccenv.base.registry import check_names
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.stats.intervals import FEWEST, Interval, bootstrap, compare_intervals
 from ccenv.runs.stats.verdict import first_names
-from ccenv.runs.suite.scores import Failure, ScoredRun
+from ccenv.runs.suite.scores import UNNAMED, YOURS, Failure, ScoredRun, recorded
 from ccenv.runs.tables.sweep_table import Columns, Table, markdown, read_columns
 from ccenv.tasks import TASKS
+from ccenv.tasks.catalogue import SAID
 
 ALL = "all skills"
 """Name of the line over all tasks."""
@@ -90,19 +91,24 @@ class Standing:
 
     @functools.cached_property
     def by_agent(self) -> dict[str, list[ScoredRun]]:
-        """Runs of each agent; yours hides a recorded one of its name."""
-        own = {run.agent for run in self.runs if not run.recorded}
+        """Runs of each agent, by its name in tables, see `name_of`."""
         found: dict[str, list[ScoredRun]] = {}
         for run in self.runs:
-            if not (run.recorded and run.agent in own):
-                found.setdefault(run.agent, []).append(run)
+            name = run.agent if run.recorded else self.name_of(run.agent)
+            found.setdefault(name, []).append(run)
         return found
+
+    def name_of(self, agent: str) -> str:
+        """How tables call an agent of yours: "topk (yours)" where "topk" is a recorded one."""
+        known = {run.agent for run in self.runs if run.recorded} | recorded()["agents"].keys()
+        return agent + YOURS if agent in known else agent
 
     @property
     def own(self) -> list[str]:
         """Agents that were not recorded, those without a score last."""
         names = [name for name, runs in self.by_agent.items() if not runs[0].recorded]
-        return list(dict.fromkeys([*names, *(one.agent for one in self.failures)]))
+        failed = (self.name_of(one.agent) for one in self.failures)
+        return list(dict.fromkeys([*names, *failed]))
 
     @property
     def recorded(self) -> list[str]:
@@ -185,12 +191,28 @@ class Standing:
         """A line for each way to fail, with its tasks, and for each file that is not counted."""
         failed: dict[tuple[str, str], list[str]] = {}
         for one in self.failures:
-            failed.setdefault((one.agent, one.why), []).append(one.task)
+            failed.setdefault((self.name_of(one.agent), one.why), []).append(one.task)
         told = [
             f"{agent} has no score on {', '.join(dict.fromkeys(tasks))}: {why}"
             for (agent, why), tasks in failed.items()
         ]
-        return told + list(self.lines)
+        return [*told, *self.words_of_callers(), *self.lines]
+
+    def words_of_callers(self) -> list[str]:
+        """Names that callers gave, episodes that they left, and other settings than recorded."""
+        told = []
+        for name in self.own:
+            runs = self.by_agent.get(name, [])
+            said = sum(run.said and run.agent != UNNAMED for run in runs)
+            if said:
+                told.append(f"{name}: in {said} of {len(runs)} files the name is {SAID}")
+            if left := sum(run.left for run in runs):
+                told.append(f"{name} left episodes under way {left:,} times; they count as worst")
+        for agent in dict.fromkeys(run.agent for run in self.runs if not run.recorded):
+            label = recorded().get("played", {}).get(agent)
+            if label is not None and label != agent:
+                told.append(f"recorded {agent} has other settings: ccenv suite {label}")
+        return told
 
     def __repr__(self) -> str:
         return (
@@ -232,7 +254,7 @@ SKILL_COLUMNS: Columns = {
 def skill_table(standing: Standing, agent: str) -> Table:
     """The skills of one agent among recorded ones."""
     rows = standing.rows_of(agent)
-    failed = [one for one in standing.failures if one.agent == agent]
+    failed = [one for one in standing.failures if standing.name_of(one.agent) == agent]
     columns, lines = read_columns(SKILL_COLUMNS, rows)
     # Why, the notes say: a message would be wider than the table.
     lines += [[task, "no score", *[None] * 4] for task in dict.fromkeys(one.task for one in failed)]

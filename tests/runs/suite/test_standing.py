@@ -1,13 +1,18 @@
 """Laws of the suite's report: made scores, whose skills, findings and notes are known."""
 
 import json
+import os
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 import ccenv
-from ccenv.runs.lab.suite_agents import skills_table, with_recorded, write_record
+from ccenv.agents.base import Agent
+from ccenv.base.files import sealed, without
+from ccenv.runs.config.values import parse_pairs
+from ccenv.runs.lab.suite_agents import RULE, skills_table, with_recorded, write_record
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
 from ccenv.runs.suite.pictures import radar_agents
@@ -33,12 +38,28 @@ def written(folder, task, seed, returns, agent="mine"):
         "budget": one.episodes,
         "episodes": one.episodes,
         "returns": list(returns),
+        "errors": [0.0] * 100,
         "cost": [0.5] * 100,
+        "order": seed,
+        "resets": {"repeated": 1, "left": 0, "seeds": 0, "resumed": 0},
     }
     place = folder / str(agent) / task / f"seed-{seed}"
     place.mkdir(parents=True)
-    (place / "score.json").write_text(json.dumps(content))
+    (place / "score.json").write_text(json.dumps(sealed(content)))
     return place
+
+
+def resealed(content):
+    """Content with a seal, as whoever knows how can make one; without where it can have none."""
+    try:
+        return sealed(content)
+    except ValueError:
+        return content
+
+
+def edit(path, **changed):
+    """Changes a score, or notes, and seals them again."""
+    path.write_text(json.dumps(resealed(json.loads(path.read_text()) | changed)))
 
 
 def run(agent, task, seed, last, *, recorded=True):
@@ -66,8 +87,7 @@ def test_a_score_is_normalised_by_its_own_scale_in_tenths(tmp_path):
 def test_a_script_that_names_no_agent_is_told_apart_by_its_folders_number(tmp_path):
     place = written(tmp_path, "basic-4", 0, [0.6] * 100)
     other = place.rename(place.parent / "7")
-    content = json.loads((other / "score.json").read_text()) | {"agent": None, "seed": None}
-    (other / "score.json").write_text(json.dumps(content))
+    edit(other / "score.json", agent=None, seed=None)
     assert read_score(other / "score.json").seed == 7
     assert report(tmp_path).own == [score_file.UNNAMED]
 
@@ -77,6 +97,18 @@ def test_a_script_that_names_no_agent_is_told_apart_by_its_folders_number(tmp_pa
     [
         ({"suite": 2}, "of another version: expected suite 1, got 2"),
         ({"task": "depth-3"}, "of a task that this version does not have: 'depth-3'"),
+        ({"task": ["a"]}, "of a task that this version does not have: ['a']"),
+        ({"returns": [2.625] * 100}, "damaged: expected 100 finite numbers in -0.5..1"),
+        ({"returns": [0.9] * 100}, "above the optimum: expected a score of at most 1 within 0.000"),
+        ({"errors": [9.0] * 100}, "damaged: expected 100 finite numbers in 0..0.75"),
+        ({"cost": [-1.0] * 100}, "damaged: expected 100 finite numbers in 0..1"),
+        ({"seed": 10**400}, "expected JSON in"),
+        ({"seed": 1e999}, "expected JSON in"),
+        ({"seed": -1}, "expected seed as a whole number of at least 0, got -1"),
+        ({"agent": ["a"]}, "expected agent as a name, got ['a']"),
+        ({"agent": "topk (yours)"}, "expected agent as a name, got 'topk (yours)'"),
+        ({"agent": "a" * 300}, "expected agent of at most 200 printable letters"),
+        ({"resets": None}, "damaged: expected 2 finite numbers"),
         ({"episodes": 17}, "unfinished: 17 of 20,000 episodes"),
         ({"budget": 5, "episodes": 5}, "unfinished: 5 of 20,000"),
         ({"returns": [0.5] * 99}, "damaged: expected 100 finite numbers"),
@@ -89,13 +121,145 @@ def test_a_file_that_does_not_count_is_told_as_such_and_the_others_are_kept(
     changed, said, tmp_path
 ):
     place = written(tmp_path, "basic-4", 0, [0.6] * 100) / "score.json"
-    place.write_text(json.dumps(json.loads(place.read_text()) | changed))
+    edit(place, **changed)
     written(tmp_path / "sound", "basic-4", 1, [0.6] * 100)
     found, failures, lines = read_folder(tmp_path)
     assert ([one.seed for one in found], failures) == ([1], [])
     (line,) = lines
     assert said in line
-    assert report(tmp_path).notes == lines
+    assert report(tmp_path).notes == [
+        "mine: in 1 of 1 files the name is said by the caller",
+        *lines,
+    ]
+
+
+def test_a_score_without_its_seal_or_edited_is_not_counted(tmp_path):
+    path = written(tmp_path, "basic-4", 0, [0.6] * 100) / "score.json"
+    content = json.loads(path.read_text())
+    for changed in (content | {"returns": [0.7] * 100}, without(content, "sha256"), {"suite": 1}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match="edited, damaged or of an older version"):
+            read_score(path)
+
+
+ODD = [None, True, -1, 0, 10**400, 1e308, -1e308, float("inf"), float("nan"), "", "a\x1b[2J"]
+ODD += [[], {}, ["a"], {"a": 1}, [[]], [0.9] * 100, [1e9] * 100, "topk", 3.5, 2**63, [None]]
+
+
+def damaged(content, draws):
+    """A score with one or two places replaced."""
+    found = json.loads(json.dumps(content))
+    for name in draws.choice([*content, "other"], size=draws.integers(1, 3)):
+        if isinstance(found.get(name), list) and found[name] and draws.random() < 0.5:
+            found[name][draws.integers(len(found[name]))] = ODD[draws.integers(len(ODD))]
+        elif name == "returns" and draws.random() < 0.5:
+            found[name] = [3 * 0.87] * 100
+        else:
+            found[name] = ODD[draws.integers(len(ODD))]
+    return found
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_no_damaged_score_is_believed_beyond_its_task_or_ends_the_report(is_sealed, tmp_path):
+    path = written(tmp_path, "basic-4", 0, np.linspace(0.5, 0.87, 100)) / "score.json"
+    content, draws = json.loads(path.read_text()), np.random.default_rng(0)
+    believed = 0
+    for number in range(400):
+        found = damaged(content, draws)
+        text = json.dumps(resealed(found) if is_sealed else found)
+        if number % 8 == 0:
+            text = text[: draws.integers(len(text))]
+        if number % 9 == 0:
+            place = draws.integers(len(text) + 1)
+            text = f"{text[:place]}{chr(draws.integers(1, 300))}{text[place:]}"
+        path.write_text(text, encoding="utf-8")
+        runs, failures, lines = read_folder(tmp_path)
+        assert (len(runs) + len(lines), failures) == (1, [])
+        assert all(line.isprintable() for line in lines)
+        believed += len(runs)
+        for run in runs:
+            assert max(run.tenths) <= 1.001
+            assert min(run.tenths) >= (-0.5 - 0.5) / 0.375 - 0.001
+            assert type(run.seed) is int
+            assert run.agent.isprintable()
+    # What is sealed again and lies within its task's ranges cannot be told from a score.
+    assert believed <= (100 if is_sealed else 3)
+
+
+def test_a_pipe_a_device_and_a_folder_are_no_scores(tmp_path):
+    for place in ("pipe", "device", "folder", "lost"):
+        (tmp_path / place).mkdir()
+    os.mkfifo(tmp_path / "pipe" / "score.json")
+    (tmp_path / "device" / "run.json").symlink_to("/dev/zero")
+    (tmp_path / "device" / "score.json").symlink_to("/dev/zero")
+    (tmp_path / "folder" / "score.json").mkdir()
+    (tmp_path / "lost" / "score.json").symlink_to(tmp_path / "none")
+    runs, failures, lines = read_folder(tmp_path)
+    # A link to nothing is no file.
+    assert (runs, failures, len(lines)) == ([], [], 4)
+    assert sum("expected a plain file" in line for line in lines) == 4
+
+
+@pytest.mark.parametrize("names", [{}, {"agent": None, "seed": None}])
+def test_one_run_in_five_folders_counts_once(names, tmp_path):
+    place = written(tmp_path, "basic-4", 0, np.linspace(0.5, 0.8, 100))
+    edit(place / "score.json", **names)
+    for number in range(1, 5):
+        shutil.copytree(place, tmp_path / "copies" / str(number))
+    found = report(tmp_path)
+    assert len(found.by_agent[found.own[0]]) == 1
+    assert sum("a run counts once" in line for line in found.lines) == 4
+    # Another file of the same seed is a second one, whatever it says.
+    if not names:
+        written(tmp_path / "again", "basic-4", 0, [0.7] * 100)
+        assert sum("with seed 0" in line for line in report(tmp_path).lines) == 5
+
+
+def test_the_record_names_the_settings_of_each_agent_as_the_command_takes_them():
+    names = {run.agent for run in score_file.recorded_runs()} - {RULE}
+    played = score_file.recorded()["played"]
+    assert played.keys() == names
+    for label in played.values():
+        name, *words = label.split()
+        assert make_player(name, parse_pairs(words)).label == label
+
+
+def test_an_agent_of_yours_hides_no_recorded_one_and_its_name_is_the_callers_word(tmp_path):
+    for seed in range(3):
+        written(tmp_path, "basic-8", seed, [0.5 + seed / 100] * 100, agent="topk")
+    found = report(tmp_path)
+    assert found.own == ["topk (yours)"]
+    assert "topk" in found.recorded
+    assert [row.best for row in found.rows_of("topk (yours)")] == ["sb3_ppo"] * 2
+    assert "topk (yours): in 3 of 3 files the name is said by the caller" in found.notes
+    assert "recorded topk has other settings: ccenv suite topk learning_rate=0.05 num_kept=1" in (
+        found.notes
+    )
+
+
+class Shouts(Agent):
+    """Fails with a letter that commands a terminal."""
+
+    learns = True
+
+    def act(self, observation, layer, generator=None):
+        raise RuntimeError("a\x1b[2J")
+
+
+def test_what_an_error_says_commands_no_terminal(tmp_path):
+    said = []
+    player = make_player(f"{__name__}:Shouts", {})
+    play_all(player, [TASKS["basic-4"]], [0], tmp_path, say=said.append)
+    (failure,) = read_folder(tmp_path)[1]
+    assert "a?[2J" in failure.why
+    assert all(line.isprintable() for line in said)
+    (path,) = tmp_path.rglob("run.json")
+    for changed in ({"error": "a\x1b[2J"}, {"error": "", "agent": ["a"]}, {"seed": 1e999}):
+        before = path.read_text()
+        edit(path, **changed)
+        runs, failures, (line,) = read_folder(tmp_path)
+        assert (runs, failures, line.isprintable()) == ([], [], True)
+        path.write_text(before)
 
 
 def made():
@@ -180,7 +344,7 @@ def test_what_is_recorded_is_read_back_and_hides_nothing(tmp_path, monkeypatch):
 def test_what_is_played_again_takes_the_place_of_what_is_recorded_and_the_rest_stays(
     tmp_path, monkeypatch
 ):
-    about = {"machine": "a", "versions": "b", "tuning": "c"}
+    about = {"machine": "a", "versions": "b", "tuning": "c", "played": {"first": "first a=1"}}
     path = tmp_path / "recorded.json"
     write_record(runs("first", {"basic-4": 0.5, "basic-8": 0.5}), path, about)
     monkeypatch.setattr(score_file, "RECORDED", path)
@@ -196,6 +360,7 @@ def test_what_is_played_again_takes_the_place_of_what_is_recorded_and_the_rest_s
             "machine": "a; of basic-8: x",
             "versions": "b; of basic-8: x",
             "tuning": "c",
+            "played": {"first": "first a=1"},
         }
         with pytest.raises(ValueError, match="none but recorded ones, got"):
             with_recorded(runs("second", {"basic-8": 0.75}), about)
@@ -249,7 +414,7 @@ def test_recorded_agents_are_shown_on_the_tasks_that_yours_has_played(tmp_path):
 @pytest.mark.parametrize("name", ["reinforce", "actor_critic", "sb3_ppo"])
 def test_an_agent_at_its_defaults_solves_the_first_level_of_the_first_skill(name, tmp_path):
     play_all(make_player(name, {}), [TASKS["basic-4"]], [0], tmp_path)
-    assert solved_by(Standing(read_folder(tmp_path)[0])) == {"basic-4": [name]}
+    assert solved_by(Standing(read_folder(tmp_path)[0])) == {"basic-4": [f"{name} (yours)"]}
 
 
 def test_recorded_scales_are_those_of_the_tasks():
