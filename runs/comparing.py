@@ -307,6 +307,7 @@ def notes_on(found: sweep_jobs.SweepRuns, jobs: Sequence[sweep_jobs.Job]) -> lis
     if folders := sweep_jobs.read_from(found):
         counts = " and ".join(f"{folder} ({count})" for folder, count in folders.items())
         notes.append(f"recorded results were read from {counts}; --no-recorded runs them here")
+    notes += sweep_jobs.unlike_the_packages(found, jobs)
     notes += [*sweep_jobs.other_data_lines(found), *sweep_jobs.origins(found)]
     if old := sweep_jobs.outdated(found, jobs):
         notes.append(

@@ -368,6 +368,35 @@ def read_from(comparison: SweepRuns) -> Counter[str]:
     return Counter(one.result[recorded.READ_FROM] for one in comparison.finished if one.recorded)
 
 
+def unlike_the_packages(comparison: SweepRuns, jobs: Sequence[Job]) -> list[str]:
+    """Which recorded runs are not as the package has the same runs: a line, or none."""
+    package = recorded.WITH_PACKAGE
+    elsewhere = {
+        one.run: one
+        for one in comparison.finished
+        if one.recorded and Path(one.result[recorded.READ_FROM]).resolve() != package.resolve()
+    }
+    asked = [job for job in jobs if job.run in elsewhere]
+    if not asked:
+        return []
+    source = recording_of(comparison.sweep, asked, str(package))
+    known = recorded.load_results(source, same_data=False)
+    other = [
+        elsewhere[job.run]
+        for job in asked
+        if job.plan.key() in known
+        and recorded.said_of(known[job.plan.key()]) != recorded.said_of(elsewhere[job.run].result)
+    ]
+    return (
+        [
+            f"{len(other)} recorded results are not those that come with ccenv: {names_of(other)}; "
+            "believe them if you or their author repeated these runs"
+        ]
+        if other
+        else []
+    )
+
+
 def other_data_lines(comparison: SweepRuns) -> list[str]:
     """Which recorded runs were on other data than those here, a line for each data set."""
     counts = Counter(

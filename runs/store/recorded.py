@@ -88,6 +88,11 @@ def head_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return dict(check_seal(head, str(path)))
 
 
+def said_of(result: Result) -> dict[str, Any]:
+    """What a recorded result says of its run, wherever it was read and whatever its row is."""
+    return {name: value for name, value in result.items() if name not in (READ_FROM, SEAL, "label")}
+
+
 def by_key(results: Iterable[Result]) -> dict[Key, Result]:
     """Results by the identity of their runs."""
     return {key_of(one["agent"], one["chosen"], one["seed"]): one for one in results}
@@ -113,16 +118,21 @@ def read_cell(
 
 
 def check_costs(result: Result, where: str) -> None:
-    """Refuses a result whose costs are not its MACs over the dense network's."""
+    """Refuses a result whose costs are not its MACs over the dense network's, or not their sum."""
     dense = result["dense_macs"]
     for one in result["evaluations"]:
-        cost, macs = one.get("total_cost"), one.get("macs")
-        if not (between(cost, 0, inf) and between(macs, 0, inf) and dense > 0):
-            raise edited(where, "MACs and costs of at least 0", (macs, dense, cost))
-        # Written so that NaN is refused too.
-        if not abs(cost - macs / dense) <= ROUNDING * max(1, cost):
-            name = f"total_cost of the evaluation {one['split']}, {one['mode']}"
-            raise edited(where, f"{name} of {macs:.10g} / {dense} = {macs / dense:.7g}", cost)
+        numbers = [one.get(name) for name in ("macs", "total_cost", "compute_cost", "policy_cost")]
+        if not (all(between(number, 0, inf) for number in numbers) and dense > 0):
+            raise edited(where, "MACs and costs of at least 0", (dense, *numbers))
+        macs, cost, computed, policy = numbers
+        for wanted, words in (
+            (macs / dense, f"{macs:.10g} / {dense}"),
+            (computed + policy, f"{computed:.7g} + {policy:.7g}"),
+        ):
+            # Written so that NaN is refused too.
+            if not abs(cost - wanted) <= ROUNDING * max(1, cost):
+                name = f"total_cost of the evaluation {one['split']}, {one['mode']}"
+                raise edited(where, f"{name} of {words} = {wanted:.7g}", cost)
 
 
 def holds_runs(content: Any) -> bool:

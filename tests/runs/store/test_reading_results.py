@@ -1,6 +1,7 @@
 """Law 19 where results are only read: whatever they name, nothing of it is imported or called."""
 
 import contextlib
+import copy
 import functools
 import json
 import sys
@@ -165,6 +166,39 @@ def test_a_result_whose_names_a_terminal_would_not_show_is_refused(at, place, tm
     )
     with pytest.raises(ValueError, match="printable"):
         stored_result(tmp_path)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 0.999, 1.001, 2.0])
+@pytest.mark.parametrize("names", [{"macs"}, {"macs", "total_cost"}, {"compute_cost"}])
+def test_a_recorded_cost_is_neither_below_nor_above_its_macs_and_its_parts(
+    names, factor, place, tmp_path
+):
+    content = json.loads((place / "results/toy.json").read_text())
+    path = tmp_path / "toy.json"
+    for cell in content["cells"]:
+        for number in range(len(cell["evaluations"])):
+            changed = copy.deepcopy(cell)
+            changed["evaluations"][number] |= {
+                name: factor * cell["evaluations"][number][name] for name in names
+            }
+            path.write_text(json.dumps(resealed({**content, "cells": [changed]})))
+            with pytest.raises(ValueError, match=r"expected (total|compute)_cost of"):
+                recorded.read_cells(path)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+def test_rows_that_are_not_as_the_package_has_them_say_so(factor, tmp_path, capsys):
+    content = json.loads((recorded.WITH_PACKAGE / "text-quick.json").read_text())
+    cell = content["cells"][-1]
+    # Costs and MACs agree, and the checksum is of what stands there: it can only be compared.
+    for one in cell["evaluations"]:
+        one["error"] *= factor
+    (tmp_path / "text-quick.json").write_text(json.dumps(resealed(content)))
+    assert compare.main(["text-quick", "--no-run", "--results-dir", str(tmp_path)]) == 0
+    lines = [one for one in capsys.readouterr().err.splitlines() if "come with ccenv" in one]
+    label, seed = cell["label"], cell["seed"]
+    said = f"1 recorded results are not those that come with ccenv: {label} (seeds {seed})"
+    assert [line.partition(";")[0] for line in lines] == ([said] if factor < 1 else [])
 
 
 @pytest.mark.parametrize(("version", "is_older"), [(1, False), (2, True)])
