@@ -85,14 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     from tqdm import tqdm
 
-    from ccenv.runs.replay.verdicts import refuse_copies, validate
+    from ccenv.runs.replay.same_training import refuse_copies
+    from ccenv.runs.replay.verdicts import validate
 
     folders = run_folders(options.folder)
     bar = tqdm(folders, unit="run", disable=None)
     rows = [one for folder in bar for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
     if options.json:
-        print_json([vars(verdict) | {"valid": verdict.is_valid} for verdict in verdicts])
+        print_json([verdict.plain() | {"valid": verdict.is_valid} for verdict in verdicts])
     else:
         table, lines = markdown(*read_columns(COLUMNS, verdicts)), "\n".join(basis_lines(verdicts))
         print_text(f"{table}\n\n{lines}\n\n{conclusion(verdicts)}")

@@ -40,6 +40,7 @@ BELIEVED = {
     "training data": "which inputs trained policy and network (test inputs may be among them)",
     "labels": "the labels of a data set that is not the project's",
     "masks": "that the policy chose the masks",
+    "seed": "that trainings of several seeds are several",
 }
 """Figure -> what its author's word is about, where a row may be wrong in spite of all checks."""
 
@@ -227,6 +228,9 @@ def basis(rebuilt: Rebuilt) -> dict[str, str]:
         found["kept_at"] = CHECKED
     followed = [f"settings: {name}" for name in (*TRAINING, *plan.agent_settings)]
     found |= dict.fromkeys(followed, WORD if is_trained else CHECKED)
+    if is_trained:
+        # A copy of another seed's training that was moved far enough cannot be told from one.
+        found["seed"] = WORD
     if is_trained or plan.has_own_code:
         found |= dict.fromkeys(("training data", "no test labels by heart"), WORD)
     if not is_in_table(plan.environment["dataset"], "dataset"):

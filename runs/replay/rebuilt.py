@@ -57,6 +57,8 @@ class Rebuilt:
     `distance`; None for a co-trained network."""
     stored: dict[str, dict[str, Tensor]]
     """tensors of the files `agent.safetensors` and `network.safetensors`."""
+    begun: dict[str, dict[str, Tensor]]
+    """the same before training, as settings and seed give them here."""
 
     @property
     def network(self) -> Any:
@@ -115,12 +117,19 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     check_same_tensors(weights, network.state_dict(), "network")
     is_frozen = plan.environment["weights"] != "cotrain"
     from_recipe = distance(weights, network.state_dict()) if is_frozen else None
+    begun = {run_folder.NETWORK: copied(network.state_dict())}
     network.load_state_dict(weights)
     network.eval()
     agent = plan.agent_class(env, seed=plan.program.seed, **plan.agent_settings)
+    begun[run_folder.AGENT] = copied(agent.parameters())
     follow(agent, env.simulator)
     restored = put_back(agent, stored[run_folder.AGENT])
-    return Rebuilt(plan, env, agent, restored, from_recipe, stored)
+    return Rebuilt(plan, env, agent, restored, from_recipe, stored, begun)
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as they are now, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
 def check_fits(plan: Plan, weights: Mapping[str, Tensor]) -> None:

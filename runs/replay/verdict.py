@@ -1,6 +1,6 @@
 """One row of `ccenv validate`: what was claimed, what was found, what does not stand."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
@@ -29,8 +29,14 @@ class Checked:
     word"."""
     seed: int | None = None
     """of the run."""
-    learned: tuple[str, ...] = ()
-    """hashes of what training made: the agent's tensors, a co-trained network's."""
+    training: dict[str, Any] = field(default_factory=dict, repr=False)
+    """for files of what training made, the agent's and a co-trained network's: tensors before
+    training and after it."""
+
+    def plain(self) -> dict[str, Any]:
+        """The row without its tensors."""
+        whole = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in whole.items() if name != "training"}
 
     @property
     def is_valid(self) -> bool:

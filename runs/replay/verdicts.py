@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.files import arrays_digest
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.config.plan import Plan, safe_name
@@ -76,14 +75,13 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     # Of what training made of this seed: no two seeds end with the same numbers.
     made = [run_folder.AGENT] if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT] else []
     made += [run_folder.NETWORK] if plan.environment["weights"] == "cotrain" else []
-    learned = tuple(f"{name} {arrays_digest(rebuilt.stored[name], {})}" for name in made)
     return [
         dataclasses.replace(
             row,
             problems=tuple(map(short, (*problems, *row.problems))),
             basis=basis(rebuilt),
             seed=plan.program.seed,
-            learned=learned,
+            training={name: (rebuilt.begun[name], rebuilt.stored[name]) for name in made},
         )
         for row in rows
     ]
@@ -252,24 +250,3 @@ def ask_again(
             f"the stored policy with this seed gives {100 * apart:.2g} % other gate values"
         )
     return "replayed", problems, asked
-
-
-def refuse_copies(verdicts: Sequence[Checked]) -> list[Checked]:
-    """Adds to rows of different seeds that what they learned is the same to the bit."""
-    seeds: dict[str, set[int | None]] = {}
-    for verdict in verdicts:
-        for made in verdict.learned:
-            seeds.setdefault(made, set()).add(verdict.seed)
-
-    def copies(learned: Sequence[str]) -> list[str]:
-        return [
-            f"one training under several seeds: {made.split()[0]} is the same to the bit "
-            f"in seeds {sorted(str(seed) for seed in seeds[made])}"
-            for made in learned
-            if len(seeds[made]) > 1
-        ]
-
-    return [
-        dataclasses.replace(verdict, problems=(*verdict.problems, *copies(verdict.learned)))
-        for verdict in verdicts
-    ]

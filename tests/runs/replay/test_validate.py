@@ -15,6 +15,7 @@ from stored_runs import edit, one_run, opened, rewrite
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
+from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.base.files import SEAL
 from ccenv.base.given_files import read_json
 from ccenv.data import load_split
@@ -239,10 +240,17 @@ def test_what_cannot_be_asked_again_is_said(logs):
 RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
 BASIS = {
     RECOMPUTED: ("error", "masks", "mean_return", "block_use", "validation", "data"),
-    CHECKED: ("images_seen", "settings", "seed"),
+    CHECKED: ("images_seen", "settings", "agent"),
     WORD: (
         *("settings: images", "settings: learning_rate", "training data", "network"),
-        *("no test labels by heart", "latency", "seconds", "machine", "curve: other points"),
+        *(
+            "no test labels by heart",
+            "latency",
+            "seconds",
+            "machine",
+            "curve: other points",
+            "seed",
+        ),
     ),
 }
 
@@ -264,15 +272,16 @@ def test_it_is_said_of_each_figure_whether_it_was_recomputed_checked_or_believed
 
 
 ABOUT = ("which inputs trained policy", "the labels of a data set", "policy chose the masks")
+ABOUT += ("that trainings of several seeds are several",)
 
 
 @pytest.mark.parametrize(
     ("agent", "dataset", "believed"),
     [
-        ("reinforce", "probe", [True, False, False]),
-        ("block_dropout", "probe", [False, False, False]),
-        ("test_validate:Secret", "probe", [True, False, True]),
-        ("block_dropout", "test_validate:elsewhere", [True, True, False]),
+        ("reinforce", "probe", [True, False, False, True]),
+        ("block_dropout", "probe", [False, False, False, False]),
+        ("test_validate:Secret", "probe", [True, False, True, True]),
+        ("block_dropout", "test_validate:elsewhere", [True, True, False, False]),
     ],
 )
 def test_the_last_line_says_what_stands_and_what_is_believed(
@@ -323,10 +332,22 @@ def test_wrong_labels_that_the_environment_does_not_show_are_no_proof(logs, monk
     assert torch.equal(load_split("probe", "test").labels, probe("test").labels)
 
 
-def test_one_training_under_several_seeds_does_not_stand(mine, rows):
+def noisy(path, noise, generator):
+    """Tensors of a file, each number moved by a share of itself."""
+    tensors, _ = read_checked(path)
+    return {
+        name: value * (1 + noise * torch.randn(value.shape, generator=generator))
+        for name, value in tensors.items()
+    }
+
+
+@pytest.mark.parametrize(("noise", "is_refused"), [(0, 1), (1e-7, 1), (1e-3, 1), (0.03, 1), (1, 0)])
+def test_one_training_under_several_seeds_does_not_stand(noise, is_refused, mine, rows):
     first, second = one_run(mine, seed=0), one_run(mine, seed=1)
+    generator = torch.Generator().manual_seed(0)
     for name in ("agent", "network"):
-        shutil.copy(first / "checkpoint" / f"{name}.safetensors", second / "checkpoint")
+        file = f"checkpoint/{name}.safetensors"
+        write_checked(second / file, noisy(first / file, noise, generator), {})
     for place in (first, second):
         # What a forger would write beside it: a verdict of the copy with the other seed.
         rebuilt = opened(place)
@@ -336,9 +357,11 @@ def test_one_training_under_several_seeds_does_not_stand(mine, rows):
     assert status == 1
     told = {row["seed"]: " ".join(row["problems"]) for row in found}
     for seed in (0, 1):
-        assert "agent.safetensors is the same to the bit in seeds ['0', '1']" in told[seed]
-        assert "network.safetensors is the same" in told[seed]
-    assert told[2] == ""
+        assert ("agent.safetensors of seeds 0 and 1 are " in told[seed]) == is_refused
+        # The probe begins with the same weights for every seed: these may end near each other.
+        assert ("network.safetensors of seeds 0 and 1 are 0 %" in told[seed]) == (noise == 0)
+    assert "several seeds" not in told[2]
+    assert {row["basis"]["seed"] for row in found} == {WORD}
     assert "several seeds" not in " ".join(rows(first)[0][0]["problems"])
 
 
