@@ -263,7 +263,7 @@ def name_of_code(given: Any, kind: str) -> str:
 def with_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with classes and functions as names, as plans and stored files hold them."""
     return {
-        name: name_of_code(value, name) if callable(value) else value
+        name: name_of_code(value, name) if callable(value) and name != "log_dir" else value
         for name, value in settings.items()
     }
 

@@ -85,6 +85,23 @@ def checks_types(function: Function) -> Function:
     return checked  # type: ignore[return-value]
 
 
+def signature_of(found: Any, kind: str) -> inspect.Signature:
+    """The signature of what a user gives as a setting; ValueError where Python can read none.
+
+    >>> signature_of(int, "network")
+    Traceback (most recent call last):
+    ValueError: expected network as a function or class of yours, got <class 'int'>, whose \
+arguments cannot be read; write a function that calls it
+    """
+    try:
+        return inspect.signature(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected {kind} as a function or class of yours, got {shown(found)}, whose arguments "
+            "cannot be read; write a function that calls it"
+        ) from error
+
+
 def as_whole(value: Any, hint: Any) -> Any:
     """A whole float as the integer that an annotation asks for; other values as they are."""
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_INTEGER

@@ -95,7 +95,7 @@ def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[
         ValueError: if one is not an integer of at least 1, or there are none and some are needed.
     """
     # An array of no dimensions calls itself iterable.
-    many = isinstance(values, Iterable) and not isinstance(values, str)
+    many = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
     many = many and getattr(values, "ndim", 1) > 0
     found = tuple(values) if many else (values,)
     whole = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in found)

@@ -18,7 +18,6 @@ here: `fit` learns from the training images, and `draw` makes it one of chance.
 """
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.base.annotations import signature_of
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.base.values import shown
@@ -217,8 +217,9 @@ def make_transform(name: str) -> Any:
     bare, equals, text = name.partition("=")
     found = resolve(bare, TRANSFORMS, "transform")
     numbers = (number_behind(name, text),) if equals else ()
+    signature = signature_of(found, f"transform {name!r}")
     try:
-        inspect.signature(found).bind(*numbers if isinstance(found, type) else (None, *numbers))
+        signature.bind(*numbers if isinstance(found, type) else (None, *numbers))
         return found(*numbers) if isinstance(found, type) else UserTransform(found, numbers)
     except (TypeError, ValueError) as error:
         raise ValueError(f"transform {name!r}: {error}") from error

@@ -234,7 +234,7 @@ def called(given: Callable[[str], Any], split: str, name: str) -> Any:
     """What a function answers to a split's name; ValueError if it does not take one."""
     try:
         return given(split)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         # An error inside of the function is the user's, with its own traceback.
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
             raise

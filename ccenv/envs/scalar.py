@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+from ccenv.base.values import positive_int
 from ccenv.envs.actions import Actions
 from ccenv.envs.infos import SimulatorView, action_masks, step_info
 from ccenv.envs.rendering import (
@@ -98,7 +99,7 @@ class BlockSelectionEnv(SimulatorView, gym.Env[np.ndarray, np.ndarray]):
         """Builds the environment; see the class, and `Simulator` for errors."""
         self.render_mode = check_render_mode(render_mode, MODES)
         self._window = Window(1 / FRAMES)
-        if settings.get("group_size", 1) != 1:
+        if positive_int(settings.get("group_size", 1), "group_size") != 1:
             raise ValueError(
                 f"expected group_size=1 for a single image, got {settings['group_size']}; "
                 "groups are the vector environment's: use gym.make_vec"

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names, resolve
+from ccenv.base.values import shown
 from ccenv.mdp import LOOKS
 from ccenv.mdp.dynamics import (
     EpisodeState,
@@ -61,10 +62,10 @@ NUM_BYTES = 256
 
 def last_symbols(network: GatedNetwork, state: EpisodeState) -> Tensor:
     """The last `look_tokens` symbols of each input (pixels in 0..255) as float32."""
-    shown = state.images.flatten(1)[:, -network.look_tokens :]
-    if shown.is_floating_point():
-        shown = (shown * (NUM_BYTES - 1)).round().clamp(0, NUM_BYTES - 1)
-    return state.by_row(shown.to(torch.float32))
+    symbols = state.images.flatten(1)[:, -network.look_tokens :]
+    if symbols.is_floating_point():
+        symbols = (symbols * (NUM_BYTES - 1)).round().clamp(0, NUM_BYTES - 1)
+    return state.by_row(symbols.to(torch.float32))
 
 
 def num_symbols_of(network: GatedNetwork) -> int:
@@ -196,7 +197,9 @@ def pool_window(side: int) -> int:
 
 
 def check_pixels(kind: str | OwnLook, image_shape: Sequence[int]) -> None:
-    """Refuses a kind of observation that averages pixels where there are none (ValueError)."""
+    """Refuses what names no observation, or averages pixels where there are none (ValueError)."""
+    if not isinstance(kind, str) and not callable(kind):
+        raise ValueError(f"expected observation to be a name or a function, got {shown(kind)}")
     if kind == "summary" and len(image_shape) != 3:
         raise ValueError(
             f"expected images for observation='summary', got inputs {list(image_shape)}; "
@@ -212,6 +215,7 @@ def make_observer(
     Raises:
         ValueError: if the kind is unknown, or does not fit the inputs.
     """
+    check_pixels(kind, image_shape)
     if callable(kind) or ":" in str(kind) or kind in FUNCTIONS:
         return own_observer(kind, network, torch.zeros(1, *image_shape, dtype=dtype))
     check_names([kind], OBSERVATIONS, "observation")
@@ -220,14 +224,13 @@ def make_observer(
         behind = ability(network, LooksBehind)
         last = 0 if behind is None else behind.last_look_size
         return Observer(kind, (*(gate.look_size for gate in gates), last), network)
-    check_pixels(kind, image_shape)
     pooled = pool(torch.zeros(1, *image_shape)).numel()
     norms = ability(network, Norms)
-    shown = [
+    norm_counts = [
         gate.num_blocks if norms is not None and norms.tells_norms(number) else 0
         for number, gate in enumerate(gates)
     ]
-    return Observer(kind, (pooled, *(pooled + n for n in shown)), network)
+    return Observer(kind, (pooled, *(pooled + n for n in norm_counts)), network)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ccenv.base.annotations import has_mark, marked
+from ccenv.base.annotations import has_mark, marked, signature_of
 from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
@@ -286,7 +286,7 @@ def is_class(found: Any) -> bool:
 
 def reward_parameters(found: Any) -> dict[str, Any] | None:
     """Names and defaults of what `reward_kwargs` may hold; None where anything is taken."""
-    parameters = list(inspect.signature(found).parameters.values())
+    parameters = list(signature_of(found, "reward").parameters.values())
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return {p.name: p.default for p in parameters[0 if is_class(found) else 1 :]}

@@ -107,8 +107,9 @@ def resolve_activation(
         raise TypeError(f"expected activation to be a name or a function, got {shown(activation)}")
     try:
         with torch.no_grad():
-            at_zero = float(activation(torch.zeros(1) if like is None else like.new_zeros(1)))
-    except (TypeError, ValueError, RuntimeError) as error:
+            zeros = torch.zeros(2) if like is None else like.new_zeros(2)
+            at_zero = float(activation(zeros).abs().max())
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise TypeError(
             f"expected activation to be an elementwise function, got {shown(activation)}, which "
             f"gives {type(error).__name__} for a zero: {shortened(str(error))}"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.annotations import signature_of
 from ccenv.base.checked_file import check_finite
 from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
@@ -48,7 +49,7 @@ def arguments_of(
         found = {"in_features": math.prod(input_shape), "num_classes": num_classes, **sizes}
     else:
         found = {"input_shape": tuple(input_shape), "num_classes": num_classes}
-    parameters = inspect.signature(builder).parameters
+    parameters = signature_of(builder, "network").parameters
     is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if not is_open:
         check_names(own, [name for name in parameters if name not in found], "network_kwargs name")
@@ -166,7 +167,7 @@ def check_device(device: str | torch.device) -> torch.device:
         if found.type not in ("cpu", "cuda"):
             raise TypeError("images and network live on neither")
         torch.empty(0, device=found)
-    except (RuntimeError, TypeError, AssertionError) as error:
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"expected device to be 'cpu' or a CUDA device that is here, got {shown(device)}: "
             f"{shortened(str(error))}"

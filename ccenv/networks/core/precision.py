@@ -59,7 +59,7 @@ def in_dtype(network: GatedNetwork, dtype: str) -> GatedNetwork:
 
 def check_dtype(dtype: str) -> None:
     """Refuses what no network computes in (ValueError)."""
-    if dtype not in tuple(DTYPES):
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"expected dtype of 'float32' or 'bfloat16', got {shown(dtype)}")
 
 

@@ -86,11 +86,11 @@ class Oblivious(Extension):
 
 def read_oblivious(oblivious: Any) -> Slots:
     """Reads the setting: "all" -> None, whole numbers as they are; ValueError of anything else."""
-    if oblivious == ALL:
+    if isinstance(oblivious, str) and oblivious == ALL:
         return None
     numbers = [oblivious] if isinstance(oblivious, int) else oblivious
     fits = isinstance(numbers, list | tuple) and all(
-        isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers
+        isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**63 for n in numbers
     )
     if not fits or not numbers:
         raise ValueError(

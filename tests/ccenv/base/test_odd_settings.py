@@ -1,5 +1,8 @@
 """Laws of what constructors say of odd settings: what was expected, what came, what to do."""
 
+import inspect
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.policy import Policy
+from ccenv.simulator.settings import EXTENSIONS, setting_defaults
 from ccenv.simulator.simulator import Simulator
 
 SMALL = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": (2,), "block_size": 2}
@@ -25,6 +29,44 @@ DOORS = {
     "simulator": lambda **settings: Simulator(4, **SMALL | settings),
     "gymnasium": lambda **settings: gym.make("ccenv:BlockSelection-v0", **SMALL | settings),
 }
+
+
+ODD = [np.zeros((2, 3)), {}, int, 10**20, float("nan"), None, "", [], [1, 2], b"", object(), -1]
+"""What a setting rarely is."""
+ROWS = {"scalar": BlockSelectionEnv, "vector": BlockSelectionVectorEnv}
+
+
+def keywords_of(kind):
+    """Every keyword of an environment's constructor."""
+    own = inspect.signature(kind.__init__).parameters.values()
+    return {*setting_defaults(), *EXTENSIONS, *(p.name for p in own if p.kind is p.KEYWORD_ONLY)}
+
+
+def refused(make):
+    """Whether a value is refused in a line that says what was expected, not what Python met."""
+    try:
+        make()
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if re.search("^[^\n]*(expected|unknown)[^\n]*$", text) and len(text) < 700:
+            return True
+        raise
+    return False
+
+
+def walked(env):
+    """An environment after a step."""
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+
+
+@pytest.mark.parametrize(
+    ("door", "name"), [(door, name) for door in ROWS for name in sorted(keywords_of(ROWS[door]))]
+)
+def test_an_odd_value_works_or_is_refused_in_words_of_ours(door, name):
+    for odd in ODD:
+        # What is taken is taken for a whole step.
+        refused(lambda odd=odd: walked(DOORS[door](**{name: odd})))
 
 
 @pytest.mark.parametrize("door", DOORS)

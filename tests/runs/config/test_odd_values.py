@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
+import shutil
 
 import pytest
 
+import ccenv
 from ccenv.rewards import make_reward
 from ccenv.runs.commands import train
 from ccenv.runs.config.agent_settings import (
@@ -16,6 +18,7 @@ from ccenv.runs.lab.robustness.odd import NO_VALUES
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.base.test_odd_settings import ODD, refused
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False, "latency": False}
 AGENTS = ["reinforce", "rloo", "condnet", "actor_critic", "fixed_mask", "sb3_ppo"]
@@ -67,6 +70,16 @@ class Fires:
     for name in ("fires", "Fires"):
         with pytest.raises(ValueError, match="to be a function"):
             make_reward(f"odd_rewards:{name}")
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "learning_rate", "keep_best"])
+def test_an_odd_value_is_refused_in_words_of_ours_and_leaves_nothing(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for odd in ODD:
+        settings = {**PROBE, "log_dir": str(tmp_path / "logs"), name: odd}
+        if not refused(lambda settings=settings: ccenv.train("reinforce", **settings)):
+            shutil.rmtree(tmp_path / "logs")
+        assert not [*tmp_path.iterdir()], (name, odd)
 
 
 @pytest.mark.parametrize("text", [*NO_VALUES, "'\\d'"])
