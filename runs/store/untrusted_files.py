@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccenv.base.given_files import check_plain_file, read_json
+from ccenv.base.given_files import MOST_BYTES, check_plain_file, read_json
 from ccenv.base.trust import check_named
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.seal import check_result, check_seal, edited
@@ -40,6 +40,10 @@ def check_trusted(settings: Any, trusted: Sequence[str] = ()) -> None:
     check_named(settings, PLACES, trusted)
 
 
+MOST_STORED = 2**30
+"""Bytes of a file in a run's folder; one that is larger is not read."""
+
+
 def stored_file(folder: Path, *names: str) -> Path:
     """A file of a run's folder."""
     path = folder
@@ -47,7 +51,7 @@ def stored_file(folder: Path, *names: str) -> Path:
         path = path / name
         if path.is_symlink():
             raise ValueError(f"expected {path} to lie in the run's folder, got a link")
-    check_plain_file(path, path.suffix)
+    check_plain_file(path, path.suffix, min(MOST_STORED, MOST_BYTES[path.suffix]))
     return path
 
 

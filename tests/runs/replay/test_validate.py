@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from stored_runs import edit, one_run, opened, rewrite
 
 import ccenv
@@ -153,7 +152,7 @@ def better_masks(place):
 
 def other_weights(place):
     path = place / "checkpoint" / "network.safetensors"
-    save_file({k: -v for k, v in load_file(path).items()}, path)
+    write_checked(path, {k: -v for k, v in read_checked(path)[0].items()}, {})
 
 
 def setting_that_no_such_run_has(place):
@@ -396,11 +395,11 @@ def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
 
 
 def tensors_of(name, change):
-    """Changes every tensor of a file; its checksum with them where it has one."""
+    """Changes every tensor of a file, and its checksum with them."""
 
     def damage(place):
         path = place / "checkpoint" / f"{name}.safetensors"
-        save_file({key: change(tensor) for key, tensor in load_file(path).items()}, path)
+        write_checked(path, {key: change(one) for key, one in read_checked(path)[0].items()}, {})
 
     return damage
 
@@ -459,7 +458,7 @@ def other_network(place):
 
 
 def no_agent(place):
-    save_file({}, place / "checkpoint" / "agent.safetensors")
+    write_checked(place / "checkpoint" / "agent.safetensors", {}, {})
 
 
 def missing(name):
@@ -506,7 +505,7 @@ DAMAGED = [
     (huge("checkpoint/agent.safetensors"), "expected at most 1,073,741,824 bytes"),
     (link_out, "got a link"),
     (link_to_itself, "got a link"),
-    (folder_instead, "expected a file"),
+    (folder_instead, "expected a plain file"),
     (other_network, "expected tensors of this network"),
     (tensors_of("network", lambda tensor: tensor > 0), "expected tensors of this network"),
     (tensors_of("network", lambda tensor: tensor * float("nan")), "expected finite numbers"),
