@@ -199,16 +199,21 @@ def routing() -> Sentence:
         column(TEXT, "text/at-equal-macs-bits-mode", head)
         for head in ("test bits a symbol", "MACs")
     )
-    policy = "rloo 32,32 x 16, 1 kept, context 8"
-    one_symbol = "hash 32,32 x 16, 1 kept, by one symbol, context 8"
+    rows = [
+        (
+            f"rloo 32,32 x 16, {kept} kept, context 8",
+            f"hash 32,32 x 16, {kept} kept, by one symbol, context 8",
+        )
+        for kept in (1, 2)
+    ]
     return Sentence(
         "Hash routing, a look-up by the last symbol, chooses a transformer's experts {as well as} "
         "any policy here. On short windows a policy of {equal} MACs needs {gap} bits {less}.",
-        {"gap": f"{window[one_symbol].mean - window[policy].mean:.2f}"},
+        {"gap": together(f"{window[h].mean - window[policy].mean:.2f}" for policy, h in rows)},
         {
             "as well as": [(hashed, row) for row in learned],
-            "equal": [(macs[policy], macs[one_symbol])],
-            "less": [(window[policy], window[one_symbol])],
+            "equal": [(macs[policy], macs[looked_up]) for policy, looked_up in rows],
+            "less": [(window[policy], window[looked_up]) for policy, looked_up in rows],
         },
     )
 
