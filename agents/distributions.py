@@ -49,8 +49,14 @@ def one_each(value: Any, count: int, name: str) -> list[Any]:
 def check_kept(
     num_kept: int | Sequence[int], num_blocks: Sequence[int], shared_blocks: int = 0
 ) -> list[int]:
-    """One k for each gated layer."""
+    """One k for each gated layer; of one number, all of a gate that has fewer blocks than others.
+
+    >>> check_kept(2, [1, 1, 4])
+    [1, 1, 2]
+    """
     kept = one_each(num_kept, len(num_blocks), "num_kept")
+    if isinstance(num_kept, int) and num_kept < max(num_blocks):
+        kept = [min(k, n) for k, n in zip(kept, num_blocks, strict=True)]
     if not all(1 <= k <= n for k, n in zip(kept, num_blocks, strict=True)):
         instead = f"give num_kept={min(num_blocks)}, or one number for each gate"
         if min(num_blocks) == 1:

@@ -80,11 +80,11 @@ class Rloo(ScoredAgent):
 
         Args:
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
-            num_kept: k, one number or one for each gated layer. Gates of one block, such as
-                residual units, leave nothing to choose among: take sampling="independent" there.
+            num_kept: k, one number or one for each gated layer.
             learning_rate: Adam's.
             diversity_weight: of the bonus on the entropy of mean block use, in nats.
-            sampling: "ordered" keeps k of n blocks; "independent" tosses a coin for each, of which
+            sampling: "ordered" keeps k of n blocks, and is "independent" where all gates have one
+                block, as residual units do; "independent" tosses a coin for each, of which
                 k keep at first, and then what the reward's cost weight makes worth it; "perturbed":
                 an image's first mask is greedy, others differ from theirs in some decisions. In use
                 masks are then greedy.
@@ -113,6 +113,8 @@ class Rloo(ScoredAgent):
             min_probability=min_probability,
         )
         check_names([sampling], SAMPLINGS, "sampling")
+        if sampling == "ordered" and max(self.num_blocks) == 1:
+            sampling = "independent"
         check_names([start], STARTS, "start")
         check_names([advantage], ADVANTAGES, "advantage")
         self.group_size = self.simulator.group_size

@@ -41,6 +41,18 @@ def short(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("task", ["memory-2", "together-2", "refresh-8", "updates-16"])
+def test_an_agent_for_everything_plays_every_kind_of_gate_at_its_defaults(
+    task, monkeypatch, tmp_path
+):
+    short = dataclasses.replace(TASKS[task], episodes=200)
+    said = []
+    assert playing.play_all(
+        playing.make_player("rloo", {}), [short], [0], tmp_path, say=said.append
+    )
+    assert said == [f"1 of 1 tasks: {task}"]
+
+
 def suite(*words, tasks=TASKS_OF_TWO):
     named = [word for name in tasks for word in ("--task", name)]
     return cli.main(["suite", *words, *named, "--seeds", "2"])
