@@ -297,9 +297,17 @@ def skills_table(level: str) -> str:
     return markdown(dict.fromkeys(columns, "left"), lines)
 
 
+def commands_table() -> str:
+    """How each recorded agent was played, as a command."""
+    pairs = recorded()["played"].items()
+    lines = [[f"`{name}`", f"`ccenv suite {label}`"] for name, label in pairs]
+    return markdown(dict.fromkeys(("recorded agent", "command"), "left"), lines)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "suite-real": real_table,
     "suite-agents": lambda results_dir: recorded_table("quick"),
+    "suite-commands": lambda results_dir: commands_table(),
     "suite-skills": lambda results_dir: skills_table("quick"),
     "suite-whole-agents": lambda results_dir: recorded_table("all"),
     "suite-highest": lambda results_dir: skills_table("highest"),
@@ -316,7 +324,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=positive, default=5, help="seeds 0 to N - 1")
     parser.add_argument("--folder", type=Path, default=FOLDER / "recorded", help="of the scores")
     parser.add_argument("--pack", action="store_true", help="only write what is finished")
+    parser.add_argument("--picture", action="store_true", help="only draw what is recorded")
     options = parser.parse_args(arguments)
+    if options.picture:
+        write_whole(PICTURE, radar_drawn(at_level("quick")).png)
+        return 0
     torch.set_num_threads(1)
     if not options.pack:
         check_names(options.agents, TRIED, "agent of the record")

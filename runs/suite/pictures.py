@@ -36,10 +36,14 @@ from ccenv.runs.tables.drawing import (
 )
 
 PAGE = "index.html"
-MOST_SHOWN = 4
+MOST_SHOWN = 5
 """Agents in the radar."""
 LEAST, MOST = -0.25, 1.0
 """Thresholds of the performance profile; scores far below 0 count as below them all."""
+BELOW, MIDDLE = -0.25, -0.5
+"""Where a radar shows scores below 0, however far below; and its middle, where none lies."""
+FEWEST_SPOKES = 3
+"""Skills of a radar at least: of fewer there are bars."""
 
 
 def styles_of(standing: Standing) -> dict[str, dict[str, Any]]:
@@ -59,17 +63,11 @@ def styles_of(standing: Standing) -> dict[str, dict[str, Any]]:
 
 
 def radar_agents(standing: Standing) -> list[str]:
-    """Your agents and recorded ones: each adds most to what those before it reach together."""
-    skills = list(dict.fromkeys(run.skill for run in standing.runs))
-    shown = {name: np.clip(by_skill(standing, name, skills), 0, 1) for name in standing.recorded}
+    """Your agents, and the recorded ones of the highest scores over all that they have played."""
     own = [name for name in standing.own if name in standing.by_agent][:MOST_SHOWN]
-    found: list[str] = []
-    reached = np.zeros(len(skills))
-    while shown and len(found) < max(1, MOST_SHOWN - len(own)):
-        gains = {name: np.fmax(reached, scores).sum() for name, scores in shown.items()}
-        found.append(max(gains, key=lambda name: gains[name]))
-        reached = np.fmax(reached, shown.pop(found[-1]))
-    return own + found
+    means = {name: score_of(standing.by_agent[name]).mean for name in standing.recorded}
+    best = sorted(means, key=lambda name: -means[name])
+    return own + best[: max(1, MOST_SHOWN - len(own))]
 
 
 def by_skill(standing: Standing, agent: str, skills: Sequence[str]) -> list[float]:
@@ -78,9 +76,46 @@ def by_skill(standing: Standing, agent: str, skills: Sequence[str]) -> list[floa
     return [score_of(own).mean if own else np.nan for own in runs]
 
 
+def lows(standing: Standing, agent: str) -> list[str]:
+    """Skills at which an agent scores below 0."""
+    skills = skills_of(standing)
+    scores = by_skill(standing, agent, skills)
+    return [skill for skill, score in zip(skills, scores, strict=True) if score < 0]
+
+
+def skills_of(standing: Standing) -> list[str]:
+    """Skills of runs, in the order of the suite."""
+    return list(dict.fromkeys(run.skill for run in runs_in_order(standing.runs)))
+
+
+def bars(standing: Standing, agents: list[str]) -> Any:
+    """Scores of one skill or two, an agent behind the other."""
+    skills, styles = skills_of(standing), styles_of(standing)
+    figure = new_figure(2.2 + legend_height(agents))
+    axes = figure.subplots()
+    places, width = np.arange(len(skills)), 0.8 / len(agents)
+    handles = []
+    for number, name in enumerate(agents):
+        scores = np.array(by_skill(standing, name, skills))
+        shown = np.where(scores < 0, BELOW, np.minimum(scores, 1))
+        at = places + (number - (len(agents) - 1) / 2) * width
+        handles.append(axes.bar(at, shown, width, color=styles[name]["color"]))
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set(ylim=(BELOW, 1.02), ylabel="score")
+    axes.set_yticks([BELOW, 0, 0.5, 1], ["below 0", "0", "0.5", "1"])
+    axes.set_xticks(places, skills)
+    legend_below(figure, handles, agents)
+    return figure
+
+
 def radar(standing: Standing, agents: list[str]) -> Any:
-    """Skills around a circle, the score from 0 in the middle to 1 at the rim."""
-    skills = list(dict.fromkeys(run.skill for run in runs_in_order(standing.runs)))
+    """Skills around a circle: 1 at the rim, 0 on a ring, what is below on the ring inside of it.
+
+    Of one skill or two it would be a dot or a line: bars then.
+    """
+    skills = skills_of(standing)
+    if len(skills) < FEWEST_SPOKES:
+        return bars(standing, agents)
     angles = np.linspace(0, 2 * np.pi, len(skills), endpoint=False)
     figure = new_figure(3.4 + legend_height(agents))
     axes = figure.subplots(subplot_kw={"projection": "polar"})
@@ -89,11 +124,13 @@ def radar(standing: Standing, agents: list[str]) -> Any:
     handles = []
     styles = styles_of(standing)
     for name in agents:
-        scores = by_skill(standing, name, skills)
-        shown = np.clip([*scores, scores[0]], 0, 1)
+        scores = np.array(by_skill(standing, name, skills))
+        shown = np.where(scores < 0, BELOW, np.minimum(scores, 1))
         style = styles[name] | {"marker": "o", "ms": 2.5}
-        handles += axes.plot([*angles, angles[0]], shown, **style)
-    axes.set(ylim=(0, 1), yticks=(0.25, 0.5, 0.75, 1.0))
+        handles += axes.plot([*angles, angles[0]], [*shown, shown[0]], **style)
+    axes.plot(np.linspace(0, 2 * np.pi, 200), np.zeros(200), color=INK, lw=0.8)
+    axes.set_ylim(MIDDLE, 1)
+    axes.set_yticks([BELOW, 0, 0.5, 1], ["below 0", "0", "0.5", "1"])
     axes.set_xticks(angles, skills)
     # Between two spokes, where no name of a skill stands.
     axes.set_rlabel_position(180 / len(skills))
@@ -110,11 +147,13 @@ def radar_drawn(standing: Standing) -> Drawn:
         f"{name}: {score_of(standing.by_agent[name]).mean:.2f} over all tasks" for name in agents
     )
     caption = (
-        "Score by skill in the last tenth of the budget, cut off at 0 (middle: the best rule that "
-        "sees no input) and 1 (rim: the optimum)."
+        "Score by skill in the last tenth of the budget: 0 is the best rule that sees no input, 1 "
+        "the optimum; what is below 0 lies in one place, however far below."
     )
     draw = functools.partial(radar, standing, agents)
-    return Drawn(draw, "radar", caption, f"Radar of skills. {words}.")
+    places = {name: found for name in agents if (found := lows(standing, name))}
+    below = "; ".join(f"{name} below 0 at {', '.join(found)}" for name, found in places.items())
+    return Drawn(draw, "radar", caption, f"Radar of skills. {words}. {below or 'None below 0'}.")
 
 
 def profile_drawn(standing: Standing) -> Drawn:

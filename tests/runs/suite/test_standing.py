@@ -15,7 +15,7 @@ from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.lab.suite_agents import RULE, skills_table, with_recorded, write_record
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
-from ccenv.runs.suite.pictures import radar_agents
+from ccenv.runs.suite.pictures import radar, radar_agents, radar_drawn
 from ccenv.runs.suite.play import make_player, play_all
 from ccenv.runs.suite.reported import SuiteReport, report
 from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score
@@ -391,6 +391,30 @@ def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path)
     assert len([*(tmp_path / "page" / "board").rglob("events*")]) == len(radar_agents(found)) + 1
     assert str(tmp_path) in page
     assert "tensorboard" in board
+
+
+def shown_in(figure):
+    """Values of each agent's line or bars, and the names of ticks along the score."""
+    (axes,) = figure.axes
+    lines = [line.get_ydata() for line in axes.lines if line.get_marker() == "o"]
+    bars = [[bar.get_height() for bar in one] for one in axes.containers]
+    return lines, bars, [tick.get_text() for tick in axes.get_yticklabels()]
+
+
+def test_a_radar_shows_who_is_below_zero_and_the_best_agents_and_few_skills_as_bars():
+    scores = {"basic-4": 0.0, "scale-32": -13.97, "depth-2": 2.0}
+    names = {f"a{number}": {"basic-4": number / 10} for number in range(7)}
+    many = Standing([one for name, own in names.items() for one in runs(name, own)])
+    assert radar_agents(many) == ["a6", "a5", "a4", "a3", "a2"]
+    standing = Standing([run("one", task, 0, score) for task, score in scores.items()])
+    lines, _, ticks = shown_in(radar(standing, ["one"]))
+    assert [[*line] for line in lines] == [[0.0, -0.25, 1.0, 0.0]]
+    assert ticks[0] == "below 0"
+    assert "one below 0 at scale." in radar_drawn(standing).alt
+    two = Standing(standing.runs[:2])
+    lines, bars, ticks = shown_in(radar(two, ["one"]))
+    assert (lines, bars, ticks[0]) == ([], [[0.0, -0.25]], "below 0")
+    assert radar(two, ["one"]).axes[0].name == "rectilinear"
 
 
 def test_the_report_shows_itself_in_a_notebook():
