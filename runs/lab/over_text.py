@@ -30,6 +30,7 @@ from ccenv.runs.lab import over_text_experts as experts
 from ccenv.runs.lab.experiment import Experiment, Options, Row, formatted
 from ccenv.runs.lab.over_text_experts import Judged
 from ccenv.runs.lab.over_text_rules import (
+    COUNTING,
     SEARCHED,
     TAUGHT_BY,
     Choose,
@@ -179,6 +180,8 @@ LEARNED: dict[str, Any] = {
     "straight_through, through the network": StraightThrough,
 }
 """What learns, of as many episodes each."""
+OF_RELAXED = {"target_density": 0.9}
+"""Coins of `RELAXED` nearly all keep at first, as those of `rloo`."""
 RELAXED = (Gumbel, StraightThrough)
 """Of these what learns from the gradient of relaxed gates, and needs no copies."""
 CHOSEN: dict[Any, dict[str, Any]] = {
@@ -229,8 +232,9 @@ def taught(
         own = {"sampling": "ordered", "learning_rate": 0.003} | OF_RLOO
     else:
         own = own or CHOSEN[Rloo if issubclass(algorithm, Rloo) else algorithm]
-        if algorithm not in RELAXED:
-            own = own | OF_RLOO | {"sampling": "independent"}
+        is_relaxed = algorithm in RELAXED
+        fixed = OF_RELAXED if is_relaxed else OF_RLOO | {"sampling": "independent"}
+        own = fixed | own
     agent: Agent = algorithm(simulator, seed=seed, **own)
     if text.fast_memory is not None:
         experts.start_at_router(agent)
@@ -361,7 +365,7 @@ def judged_rules(text: Text, simulator: Simulator, price: float) -> list[Judged]
         return rules
     best = min(range(len(rules)), key=lambda number: rules[number].score)
     fit = fitted(simulator, searched[best][1])
-    return [*rules, found("fit of the gain by lookahead", *fit)]
+    return [*rules, found(COUNTING[1], *fit)]
 
 
 def cotrained(text: Text, price: float, rollouts: int, seed: int, copies: int) -> Simulator:
@@ -517,7 +521,7 @@ COLUMNS = {
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows of a network and a price together; of rules the best, and those that beat it on test."""
+    """Rows of a network and a price together; of rules the best, better ones, and `COUNTING`."""
     order = {name: place for place, name in enumerate(TEXTS)}
     rows = sorted(rows, key=lambda row: (order.get(row["text"], len(order)), row["price"]))
     levels = {(r["text"], r["price"]): r["objective"] for r in rows if r["gains"] == [0.0]}
@@ -525,7 +529,7 @@ def table(rows: Sequence[Row]) -> str:
     kept = [
         row
         for row in told
-        if row["decides"] in LEARNED or len(row["gains"]) > 1 or row["gain"] >= 0
+        if row["decides"] in (*LEARNED, *COUNTING) or len(row["gains"]) > 1 or row["gain"] >= 0
     ]
     return formatted(COLUMNS, kept)
 

@@ -22,6 +22,8 @@ SEARCHED, FITTED = 512, 2048
 COMMON = 32
 """Commonest symbols, of which a table says what each does; others do what most do."""
 NUM_THRESHOLDS = 24
+COUNTING = ("best table by symbol and positions since", "fit of the gain by lookahead")
+"""Rules that know how many positions ago a gate was kept: the searched one, the fitted one."""
 LONG_SINCE = 3
 """Positions since a gate was kept that count as any longer time, also where it never was."""
 
@@ -162,7 +164,7 @@ def rules_of(
 
     if counts:
         shape = gates, (COMMON + 1) * (LONG_SINCE + 1)
-        yield "best table by symbol and positions since", searched(shape, counting, score)
+        yield COUNTING[0], searched(shape, counting, score)
     for name in ("surprise", "entropy"):
         seen_values: list[Tensor] = []
 

@@ -19,6 +19,8 @@ OTHERS: dict[Any, tuple[str, Sequence[Any]]] = {
     StraightThrough: ("sampling", ("bernoulli", "threshold")),
 }
 """What is tried beside the learning rate."""
+START = 0.25
+"""Share of positions that a gate keeps at first: the agents' default."""
 
 
 def measured(options: Options) -> Iterator[Row]:
@@ -26,7 +28,8 @@ def measured(options: Options) -> Iterator[Row]:
     text = over_text.TEXTS["updates"]
     for algorithm, (name, values) in OTHERS.items():
         for rate, value in itertools.product(RATES, values):
-            simulator, own = text.simulator(options.price), {"learning_rate": rate, name: value}
+            simulator = text.simulator(options.price)
+            own = {"learning_rate": rate, name: value, "target_density": START}
             agent = over_text.taught(text, simulator, options.rollouts, algorithm, 0, **own)
             judged = over_text.judged_policy(text, options.price, simulator, agent, "validation")
             yield {
