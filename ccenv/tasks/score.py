@@ -12,7 +12,7 @@ before the very first step, and changes nothing later. The file counts all of th
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from ccenv.base.files import sealed, write_whole
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, shown
 from ccenv.mdp.dynamics import StepOutcome
+from ccenv.simulator.settings import EXTENSIONS
 from ccenv.simulator.simulator import ImageOrder
 from ccenv.simulator.step import Extension
 from ccenv.tasks.catalogue import PARTS, SAID, SCORE, TASKS, VERSION
@@ -90,6 +91,16 @@ class TaskScore(Extension):
         self.resets = {"repeated": 0, "left": 0, "seeds": 0, "resumed": 0}
         """resets that began the same again, or left episodes under way; seeds that were not taken;
         stored states that were gone on from."""
+
+    def check_beside(self, others: Sequence[Extension]) -> None:
+        """Refuses extensions that are not the task's, or twice (ValueError)."""
+        names = sorted(other.name for other in others)
+        own = sorted(self.task.settings.keys() & EXTENSIONS.keys() - {self.name})
+        if names != own:
+            raise ValueError(
+                f"expected the settings of the task {self.task.name!r}, with {own or 'none'} of "
+                f"{', '.join(EXTENSIONS)}, got {names}"
+            )
 
     def attach(self, simulator: Any) -> None:
         """Refuses an environment that is not the task's (ValueError)."""

@@ -16,6 +16,7 @@ from stable_baselines3 import PPO
 
 import ccenv
 from ccenv.networks.core.protocol import num_blocks_of
+from ccenv.simulator.extensions.loads import FastMemory
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.catalogue import PARTS, SCORE, TASKS
@@ -103,6 +104,11 @@ def other_settings(task, folder):
     Simulator(1, **task.settings | {"reward": "probability_minus_cost", "dtype": "bfloat16"})
 
 
+def more_memory(task, folder):
+    simulator = task.make_vec(4, seed=0, score_folder=folder).unwrapped.simulator
+    simulator.extended(FastMemory(8))
+
+
 def back_in_time(task, folder):
     simulator = task.make_vec(1, seed=0, score_folder=folder).unwrapped.simulator
     before = simulator_state(simulator)
@@ -117,6 +123,7 @@ def back_in_time(task, folder):
         (weights_in_a_view, "expected action='mask' in an environment of the suite"),
         (weights_in_a_step, "expected masks alone in an environment of the suite"),
         (other_settings, "expected the settings of the task"),
+        (more_memory, "expected"),
         (back_in_time, "expected a task that has not begun"),
     ],
 )
