@@ -183,7 +183,7 @@ def updates() -> Sentence:
         "costs of an update {gaps} by policy gradient and {relaxed} by a relaxed gradient, with "
         "{no difference} between these ways; at the lowest {lowest} by a relaxed gradient, and by "
         "policy gradient there is {no difference} (`python -m ccenv.runs.lab over-text`, "
-        "[table](runs/docs/results/sequences.md#decisions-that-come-back)).",
+        "[table](runs/docs/results/sequences.md#episodes-over-sequences)).",
         {
             "gaps": together(f"{gain.mean:.3f}" for gain in policy[1:]),
             "relaxed": together(f"{gain.mean:.3f}" for gain in relaxed[1:]),
