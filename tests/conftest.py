@@ -22,10 +22,11 @@ def clean_temporary_folder(tmp_path_factory):
     """A temporary folder of this run, in which neither tests nor what they call leave anything."""
     folder = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
-        # Two libraries make folders there whatever they are called for: torch as it is imported,
-        # and Stable-Baselines3 for a model that is given no logger.
+        # Three libraries make folders there whatever they are called for: torch as it is imported,
+        # Stable-Baselines3 for a model that is given no logger, and pytest where a test runs it.
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder.with_name("inductor")))
         patch.setenv("SB3_LOGDIR", str(folder.with_name("sb3")))
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", str(folder.parent))
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
         yield

@@ -50,7 +50,7 @@ def in_users_code(error: BaseException) -> str:
     return "".join([*place.format(), *traceback.format_exception_only(error)]).rstrip()
 
 
-def place_of(error: BaseException) -> str:
+def error_place(error: BaseException) -> str:
     """Where an agent failed: the innermost frame of the user's code, else of ccenv's agents.
 
     Returns:
@@ -106,7 +106,7 @@ def told_as(
             raise kind(in_a_line(error)) from error
         raise
     except Exception as error:
-        place = place_of(error)
+        place = error_place(error)
         if isinstance(error, messages) and (is_refusal(error) or not place):
             raise kind(in_a_line(error)) from error
         if plan.has_own_code:

@@ -389,11 +389,12 @@ def with_recorded(
 def played_labels(labels: Iterable[str]) -> dict[str, str]:
     """Name in tables -> agent and settings, as `ccenv suite` takes them; of agents that learn.
 
-    >>> played_labels(["dense", "rloo num_kept=1"])
-    {'rloo': 'rloo num_kept=1'}
+    >>> played_labels(["dense", "disarm learning_rate=0.05"])
+    {'disarm': 'disarm learning_rate=0.05'}
     """
-    named = {label.split()[0]: label for label in labels}
-    return {SHOWN.get(name, name): named[name] for name in TRIED if name in named}
+    tried = [(name, make_player(name, settings)) for name in TRIED for settings in TRIED[name]]
+    played = {*labels}
+    return {SHOWN.get(name, name): one.label for name, one in tried if one.label in played}
 
 
 def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from ccenv.runs.config.agent_settings import find_agent, known_settings
 from ccenv.runs.config.command import value_word
 from ccenv.runs.config.plan import safe_name, source_digest
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.errors import CannotStartError, place_of
+from ccenv.runs.engine.errors import CannotStartError, error_place
 from ccenv.runs.engine.run import torch_settings
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
@@ -173,7 +173,7 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     # An agent that ends the program would end the others' runs.
     except BaseException as error:
         said = " ".join(str(error).split()) or "no message"
-        why = f"{type(error).__name__}: {said}{place_of(error)}"
+        why = f"{type(error).__name__}: {said}{error_place(error)}"
     # It may hold letters that command a terminal.
     why = "".join(letter if letter.isprintable() else "?" for letter in why)[:LONGEST_ERROR]
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}

@@ -129,7 +129,7 @@ def read_score(path: Path) -> ScoredRun:
         # A script of another library may name none: its runs have folders of other numbers.
         seed = int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else 0
     agent = UNNAMED if agent is None else agent
-    check_run(agent, task, seed)
+    check_named_run(agent, task, seed)
     notes = run_notes(path.parent)
     is_played = notes.get("score") == found[SEAL] and notes["agent"] == agent
     tenths = (returns.reshape(TENTHS, -1).mean(axis=1) - reference) / (optimum - reference)
@@ -145,7 +145,7 @@ def read_score(path: Path) -> ScoredRun:
     )
 
 
-def check_run(agent: Any, task: Any, seed: Any) -> None:
+def check_named_run(agent: Any, task: Any, seed: Any) -> None:
     """Refuses names that are none, and what is no seed (ValueError)."""
     if not isinstance(agent, str) or agent.endswith(YOURS):
         raise ValueError(f"expected agent as a name, got {shown(agent)}")
@@ -204,7 +204,7 @@ def read_notes(path: Path) -> dict[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict) or found.get(SEAL) != seal_of(without(found, SEAL)):
         raise ValueError("edited, damaged or of an older version; play the task again")
-    check_run(found.get("agent"), found.get("task"), found.get("seed"))
+    check_named_run(found.get("agent"), found.get("task"), found.get("seed"))
     score_numbers([found.get("seconds")], 1, 0, 1e12)
     if not isinstance(found.get("error"), str):
         raise ValueError(f"expected error as a text, got {shown(found.get('error'))}")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.given_files import read_text
 from ccenv.runs.config.command import beyond_defaults, setting_words
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.store.folder import OF_RUN
@@ -109,10 +110,7 @@ def curves_folder(plan: Plan, shared: Collection[str] = ()) -> Path:
     folder = plan.folder()
     board = folder.parents[DEPTH - 1] / BOARD
     own = os.path.relpath(folder, board / "name")
-    owners = {
-        told.parent: told.read_text(encoding="utf-8", errors="replace").strip()
-        for told in board.glob(f"*/{OF_RUN}")
-    }
+    owners = {told.parent: read_text(told).strip() for told in board.glob(f"*/{OF_RUN}")}
     whole = run_name(plan)
     names = run_name(plan, shared), whole, f"{whole} {hashlib.sha256(own.encode()).hexdigest()[:8]}"
     places = [*(place for place, run in owners.items() if run == own), *(board / n for n in names)]

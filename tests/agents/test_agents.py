@@ -184,7 +184,6 @@ REFUSED = [
     ("rloo", PERTURBED | {"perturbed_share": 0}, r"perturbed_share in \(0, 1\], got 0"),
     ("rloo", PERTURBED | {"advantage": "normalised"}, "neither advantage nor shared_blocks with"),
     ("rloo", {"start": "hash"}, "expected embedding_size='one_hot'"),
-    ("rloo", ON_UNITS, K_OF_N),
     ("reinforce", {"embedding_size": -1}, "expected embedding_size to be a whole number"),
     ("reinforce", {"embedding_size": "onehot"}, "did you mean 'one_hot'"),
     ("reinforce", {"min_probability": 0.5}, r"min_probability in \(0, 0.5\), got 0.5"),

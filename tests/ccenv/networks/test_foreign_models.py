@@ -199,11 +199,17 @@ def test_halves_of_a_decoders_layer_are_gated_through_tuples_and_names(make):
     check_network(gate(model, units, TOKENS), TOKENS)
 
 
-def test_an_agent_that_keeps_two_blocks_says_what_to_take_for_gates_of_one():
+def test_an_agent_that_keeps_two_of_n_blocks_tosses_coins_where_all_gates_have_one():
     model = made(Tagger)
     network = gate(model, dict.fromkeys(gateable(model, TOKENS), "unit"), TOKENS)
     data = {name: (TOKENS.repeat(8, 1), torch.arange(16) % 4) for name in ("train", "test")}
-    simulator = seeded(4, dataset=data, network=network, observation="layer_input", group_size=2)
-    with pytest.raises(ValueError, match=r"of one block .* take sampling=independent"):
-        Rloo(simulator)
-    Rloo(simulator, sampling="independent").learn(8)
+    agents = []
+    for settings in ({}, {"sampling": "independent"}):
+        simulator = seeded(
+            4, dataset=data, network=network, observation="layer_input", group_size=2
+        )
+        agents.append(Rloo(simulator, **settings))
+        agents[-1].learn(8)
+    assert agents[0].parameters().keys() == agents[1].parameters().keys()
+    for name, value in agents[0].parameters().items():
+        torch.testing.assert_close(value, agents[1].parameters()[name], rtol=0, atol=0)

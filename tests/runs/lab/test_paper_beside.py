@@ -24,8 +24,9 @@ def row(label, error, macs):
 
 def cell(label, validation, macs, seed=0):
     one = copy.deepcopy(RECORDED["cells"][0])
+    cost = macs / one["dense_macs"]
     for verdict in one["evaluations"]:
-        costs = {"macs": macs, "total_cost": macs * verdict["total_cost"] / verdict["macs"]}
+        costs = {"macs": macs, "total_cost": cost, "compute_cost": cost, "policy_cost": 0.0}
         verdict |= {"error": validation, **costs}
     return one | {"label": label, "seed": seed, "latency": []}
 

@@ -91,7 +91,8 @@ def run_of(agent, **settings):
     plan = make_plan(agent, SMALL | settings | {"batch_size": 8})
     env = BlockSelectionVectorEnv(8, **plan.environment)
     env.reset(seed=0)
-    return Rebuilt(plan, env, plan.agent_class(env, seed=0, **plan.agent_settings), True, None, {})
+    agent = plan.agent_class(env, seed=0, **plan.agent_settings)
+    return Rebuilt(plan, env, agent, True, None, {}, {})
 
 
 def view_named(name):
