@@ -86,6 +86,11 @@ class GatedSequential(FlowNetwork):
             raise ValueError("expected at least one stage or exit among the parts, got none")
         # Of each gate, and behind the last one.
         self._places = (*places, len(self.parts))
+        if len(example) != 1:
+            raise ValueError(
+                f"expected one input [1, ...] as the example, got {len(example)} rows; its costs "
+                "are those of one input: take example[:1]"
+            )
         was_training = self.training
         self.eval()
         self._measure(example)

@@ -7,6 +7,7 @@ from torch import nn
 from ccenv.base.seeding import stream
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import dense_forward
+from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import BlockLinear, Experts
 from ccenv.networks.vision.conv import BlockConv2d
 from ccenv.networks.vision.experts import experts
@@ -185,3 +186,10 @@ def test_a_stage_reads_and_is_billed_what_the_one_before_has_kept():
         hidden = network.step(gate, hidden, mask)
     # 2 of 4 maps of 36 pixels; 5 of 15 units; 8 units, which the head reads whole.
     assert bill == [9 * 36 * 2, 72 * 5, 5 * 8 + 8 * 3]
+
+
+def test_costs_are_those_of_one_input_and_an_example_of_several_is_refused():
+    parts = nn.Flatten(), [BlockLinear(12, 5, 3)], nn.Linear(15, 2)
+    with pytest.raises(ValueError, match=r"one input \[1, ...\] as the example, got 2 rows"):
+        GatedSequential(*parts, torch.zeros(2, 12))
+    assert GatedSequential(*parts, torch.zeros(1, 12)).dense_macs == 12 * 15 + 15 * 2
