@@ -1,8 +1,9 @@
 """One training under several seeds: rows of finished runs -> the same rows, copies refused.
 
-Two seeds begin with other weights and see other inputs in another order: on the digits and on texts
-agents end at least two thirds of the way apart that training moved them, also where it was long.
-A copy with a little noise is a few per cent of that way from what it was copied from.
+Two seeds begin with other weights and see other inputs in another order. On the digits three seeds
+of each of 15 agents end 1.2 to 5 times as far apart as training moved them (16,384 inputs), and of
+one that begins with the same weights for every seed 0.5 to 1.3 times (256 to 65,536 inputs). A copy
+with a little noise is a few per cent of that way from what it was copied from.
 """
 
 import dataclasses
@@ -46,21 +47,21 @@ def refuse_copies(verdicts: Sequence[Checked]) -> list[Checked]:
 def share_apart(one: Training, other: Training) -> float:
     """How far the ends of two trainings are apart, as a share of the way that training moved them.
 
-    Only numbers that begin differently tell: those that all seeds begin with may end together, as
-    means of inputs do. Infinite where there is none, and no two ends are equal throughout.
+    Tensors that begin differently tell, and where there is none, matrices: vectors that all seeds
+    begin with may end together, as means of inputs do. Infinite where there is none of them.
     """
     (begun, ends), (others_begun, others_ends) = one, other
     if ends.keys() == others_ends.keys() and all(
         torch.equal(ends[name], others_ends[name]) for name in ends
     ):
         return 0.0
-    names = [
+    alike = [
         name
         for name in begun.keys() & others_begun.keys()
-        if begun[name].is_floating_point()
-        and begun[name].shape == others_begun[name].shape
-        and not torch.equal(begun[name], others_begun[name])
+        if begun[name].is_floating_point() and begun[name].shape == others_begun[name].shape
     ]
+    names = [name for name in alike if not torch.equal(begun[name], others_begun[name])]
+    names = names or [name for name in alike if begun[name].ndim > 1]
     moved = max(way(names, begun, ends), way(names, others_begun, others_ends))
     return way(names, ends, others_ends) / moved if moved else math.inf
 

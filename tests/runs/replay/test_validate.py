@@ -357,8 +357,9 @@ def test_one_training_under_several_seeds_does_not_stand(noise, is_refused, mine
     told = {row["seed"]: " ".join(row["problems"]) for row in found}
     for seed in (0, 1):
         assert ("agent.safetensors of seeds 0 and 1 are " in told[seed]) == is_refused
-        # The probe begins with the same weights for every seed: these may end near each other.
-        assert ("network.safetensors of seeds 0 and 1 are 0 %" in told[seed]) == (noise == 0)
+        # The probe's network begins with the same weights for every seed, and moves little.
+        is_told = "network.safetensors of seeds 0 and 1 are " in told[seed]
+        assert is_told == (noise <= 1e-3)
     assert "several seeds" not in told[2]
     assert {row["basis"]["seed"] for row in found} == {WORD}
     assert "several seeds" not in " ".join(rows(first)[0][0]["problems"])
