@@ -294,6 +294,8 @@ def test_weights_that_stay_are_rounded_once_and_anew_after_a_change():
         ({"bias": torch.zeros(23)}, ValueError, r"expected bias \[24\], got \[23\]"),
         ({"x": torch.zeros(7, 16).double()}, TypeError, "one floating dtype"),
         ({"x": torch.zeros(7, 16).long()}, TypeError, "one floating dtype"),
+        ({"weight": torch.zeros(24, 16).double()}, TypeError, "one floating dtype"),
+        ({"bias": torch.zeros(24).double()}, TypeError, "one floating dtype"),
         ({"out_mask": torch.ones(7, 3)}, TypeError, r"out_mask to be a bool .* use out_mask.bool"),
         ({"in_mask": torch.ones(7, 4).int()}, TypeError, "in_mask to be a bool"),
         ({"out_mask": [[True]]}, TypeError, "got list"),
