@@ -368,7 +368,7 @@ CHOSEN = st.lists(st.booleans(), min_size=3, max_size=3)
     st.sampled_from(["layer_input", "summary"]),
     st.sampled_from([(), (9,)]),
 )
-@settings(max_examples=20)
+@settings(max_examples=40)
 def test_layers_computed_whole_give_the_same_masks_and_logits(layers, chosen, observation, head):
     blocks, sizes = zip(*layers, strict=True)
     network, shape = small_blocks(blocks, sizes, 20, head), (1, 4, 5)

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.data import load_split
@@ -42,7 +42,6 @@ def all_kept(images, blocks):
     return [torch.ones(len(images), blocks, dtype=torch.bool)]
 
 
-@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 50))
 def test_a_network_that_answers_like_its_teacher_learns_nothing_from_it(seed):
     teacher, student = network_of(seed), network_of(seed)
@@ -57,7 +56,6 @@ def test_a_network_that_answers_like_its_teacher_learns_nothing_from_it(seed):
         torch.testing.assert_close(value.grad, torch.zeros_like(value), atol=1e-6, rtol=0)
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 50), weight=st.floats(0, 1), temperature=st.floats(0.1, 10), size=st.just(5)
 )

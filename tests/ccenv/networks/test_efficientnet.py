@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -107,7 +107,6 @@ def test_a_head_for_other_classes_is_refused():
         small(num_classes=4).learn_beforehand(split_of())
 
 
-@settings(max_examples=25)
 @given(seed=st.integers(0, 99), l2=st.floats(1e-3, 1))
 def test_logistic_regression_ends_where_its_price_is_lowest(seed, l2):
     generator = torch.Generator().manual_seed(seed)

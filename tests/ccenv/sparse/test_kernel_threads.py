@@ -5,6 +5,8 @@ from concurrent.futures import Future
 import pytest
 import sparse_layers as layers
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sparse_layers import draw_layer, run, shared_by, through
 
 from ccenv.sparse.cpu import addresses as cpu
@@ -17,6 +19,26 @@ SIZES = [
     ((3, 40), (1, 10)),
     ((65, 2), (2, 33)),
 ]
+
+
+@given(
+    total=st.integers(0, 5000),
+    smallest=st.integers(0, 600),
+    unit=st.sampled_from([1, 16]),
+    threads=st.integers(1, 8),
+)
+def test_parts_cover_everything_once_and_are_neither_too_many_nor_too_small(
+    total, smallest, unit, threads
+):
+    smallest, found = max(smallest, unit), []
+    with shared_by(threads):
+        cpu.share_parts(lambda first, last: found.append((first, last)), total, smallest, unit)
+    found.sort()
+    assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
+    assert found[-1][1] == total
+    assert len(found) == max(1, min(threads, total // smallest))
+    assert all(first % unit == 0 for first, _ in found)
+    assert len(found) == 1 or min(last - first for first, last in found) > smallest - unit
 
 
 def test_a_part_that_no_thread_has_begun_is_taken_by_the_caller(monkeypatch):

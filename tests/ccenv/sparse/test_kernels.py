@@ -16,7 +16,8 @@ from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.cpu.codegen import compiled as compiling
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.routes import most_pairs
+from ccenv.sparse.operands import layer_sizes
+from ccenv.sparse.routes import kept_pairs, most_pairs
 
 kernels = through("cpu")
 side = st.tuples(st.integers(1, 9), st.sampled_from([1, 3, 4, 12, 20, 33]))
@@ -253,6 +254,22 @@ def test_kernels_are_chosen_up_to_most_pairs_and_explained_by_it(batch, blocks, 
     full = "dense" if bool(mask.all()) else "masked_dense"
     assert found.route == ("kernels" if faster else full)
     assert ("chosen up to" in found.reason) == (is_read and found.route != "dense")
+
+
+@given(st.integers(0, 40), st.integers(1, 70), st.integers(1, 9), st.booleans(), st.booleans())
+def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in, has_out):
+    generator = torch.Generator().manual_seed(batch)
+    masks = [
+        torch.rand(batch, n, generator=generator) < 0.8 if wanted else None
+        for n, wanted in ((in_blocks, has_in), (out_blocks, has_out))
+    ]
+    x, weight = torch.zeros(batch, in_blocks), torch.zeros(out_blocks, in_blocks)
+    found = kept_pairs(layer_sizes((x, weight, None, *masks)), *masks)
+    full = [torch.ones(batch, 1, dtype=torch.bool) if mask is None else mask for mask in masks]
+    if all(bool(mask.any(dim=0).all()) for mask in full):
+        assert found == int((full[0].sum(dim=1) * full[1].sum(dim=1)).sum())
+    else:
+        assert found == -1
 
 
 @pytest.mark.parametrize("reason", [None, "it has no compiler"])
