@@ -52,11 +52,18 @@ def check_plain_file(path: Path, kind: str, most: int | None = None) -> None:
 
 
 def read_text(path: Path, kind: str = TEXT) -> str:
-    """Reads UTF-8 of a plain file; errors as those of `check_plain_file`."""
+    """Reads UTF-8 of a plain file (else ValueError); errors as those of `check_plain_file`."""
     check_plain_file(path, kind)
     # Such a file may grow, or have no size of its own.
     with path.open("rb") as file:
-        return file.read(MOST_BYTES[kind]).decode()
+        content = file.read(MOST_BYTES[kind])
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"expected text in UTF-8 in {path}, got other bytes; mend the file, or put it back as "
+            "it was"
+        ) from error
 
 
 def read_json(path: Path) -> Any:

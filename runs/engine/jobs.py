@@ -387,14 +387,12 @@ def unlike_the_packages(comparison: SweepRuns, jobs: Sequence[Job]) -> list[str]
         if job.plan.key() in known
         and recorded.said_of(known[job.plan.key()]) != recorded.said_of(elsewhere[job.run].result)
     ]
-    return (
-        [
-            f"{len(other)} recorded results are not those that come with ccenv: {names_of(other)}; "
-            "believe them if you or their author repeated these runs"
-        ]
-        if other
-        else []
-    )
+    if not other:
+        return []
+    return [
+        f"{len(other)} recorded results are not those that come with ccenv: {names_of(other)}; "
+        "believe them if you or their author repeated these runs"
+    ]
 
 
 def other_data_lines(comparison: SweepRuns) -> list[str]:

@@ -68,6 +68,5 @@ def share_apart(one: Training, other: Training) -> float:
 
 def way(names: Iterable[str], one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     """Euclidean distance of some tensors."""
-    return math.hypot(
-        *(float((other[name].double() - one[name].double()).norm()) for name in names)
-    )
+    ways = [float((other[name].double() - one[name].double()).norm()) for name in names]
+    return math.hypot(*ways)

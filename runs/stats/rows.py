@@ -162,7 +162,7 @@ def make_row(
     first, verdicts = results[0], [shown_evaluation(r, draw) for r in results]
     modes = [shown_evaluation(r, "mode") for r in results]
     shown = shown_masks(first, draw)
-    others = [draw for draw in MODES if draw != shown] if first["learns"] and shown in MODES else []
+    others = [mode for mode in MODES if mode != shown] if first["learns"] and shown in MODES else []
 
     def mean_of(name: str, verdicts: Sequence[Mapping[str, Any]] = verdicts) -> Interval:
         return mean_interval([v[name] for v in verdicts])

@@ -112,6 +112,13 @@ def test_what_no_file_of_ours_holds_is_refused_in_a_line_that_names_the_file(nam
     refused(read_json, path, re.escape(str(path)))
 
 
+@pytest.mark.parametrize("reader", [read_json, read_toml, read_text])
+def test_bytes_that_are_no_text_are_refused_in_a_line_that_names_the_file(reader, tmp_path):
+    path = tmp_path / "content.json"
+    path.write_bytes(b"\xff\xfe")
+    refused(reader, path, f"^expected text in UTF-8 in {re.escape(str(path))}, got other bytes")
+
+
 def test_records_of_the_package_are_read_as_they_are():
     for path in (ROOT / "runs/suite/recorded.json", *(ROOT / "runs/results").glob("q*.json")):
         assert read_json(path) == json.loads(path.read_text())
