@@ -1,7 +1,7 @@
 """REINFORCE with a learned baseline: a critic predicts the return from the observation."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ class ActorCritic(DrawnPolicy):
     """
 
     sequences = True
-    earlier_values: ClassVar[dict[str, Any]] = {"min_probability": 0.01}
 
     def __init__(
         self,

@@ -47,19 +47,10 @@ class Agent(StoredPolicy):
 
     env_defaults: ClassVar[dict[str, Any]] = {}
     """the agent's defaults for settings of the environment."""
-    earlier_names: ClassVar[dict[str, str]] = {}
-    """names that settings had in an earlier version -> those of today; both are taken."""
-    earlier_values: ClassVar[dict[str, Any]] = {}
-    """what runs did before a setting was there whose default is another."""
-    gone: ClassVar[dict[str, Any]] = {}
-    """settings of an earlier version -> the value at which it did what the agent does today."""
     gives_values: bool = False
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
     """whether the `learn` of the same class goes on from `images_done`; say so with your own."""
-    code_version: ClassVar[int] = 1
-    """of an agent of ccenv: raise it where a change of its code changes what it learns, so that
-    `ccenv compare` says which recorded results are older."""
     sequences: ClassVar[bool] = False
     """whether it learns from episodes over sequences; say so with an `update` of yours that walks
     `rollout.by_gate`, or looks at no layer's number."""

@@ -1,7 +1,7 @@
 """REINFORCE with a batch-mean baseline: one affine policy a layer."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -15,7 +15,6 @@ class Reinforce(DrawnPolicy):
     """Makes masks that return more than the batch's mean more probable (Williams 1992)."""
 
     sequences = True
-    earlier_values: ClassVar[dict[str, Any]] = {"min_probability": 0.01}
 
     def __init__(
         self,

@@ -28,7 +28,6 @@ class ReinforceLagrangian(IndependentPolicy):
         "reward": "nll_minus_cost",
         "reward_kwargs": {"cost_weight": 0.0},
     }
-    earlier_names: ClassVar[dict[str, str]] = {"multiplier_learning_rate": "multiplier_lr"}
 
     def __init__(
         self,

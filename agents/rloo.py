@@ -51,8 +51,6 @@ class Rloo(ScoredAgent):
     sequences = True
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary", "group_size": 8}
 
-    earlier_names: ClassVar[dict[str, str]] = {"always_on": "shared_blocks", "draw": "sampling"}
-
     def __init__(
         self,
         env: Any,

@@ -24,12 +24,6 @@ class FixedMask(Agent):
     learns: ClassVar[bool] = False
     resumes: ClassVar[bool] = True
 
-    gone: ClassVar[dict[str, Any]] = {
-        "num_candidates": 64,
-        "num_sweeps": 3,
-        "num_search_images": NUM_SEARCHED,
-    }
-
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """Keeps everything; the search itself is `learn`."""
         super().__init__(env, seed=seed)
@@ -83,8 +77,6 @@ class Oracle(Agent):
 
     learns: ClassVar[bool] = False
     uses_labels: ClassVar[bool] = True
-
-    gone: ClassVar[dict[str, Any]] = {"num_candidates": 32, "num_sweeps": 2}
 
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """See `Agent`."""

@@ -18,7 +18,7 @@ keep all blocks. Left out: recurrence over a sequence of inputs.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,7 +47,6 @@ class Act(HaltingAgent):
     """Learns from the network's loss and its time penalty, whatever the environment's reward."""
 
     gives_values = True
-    gone: ClassVar[dict[str, Any]] = {"network_gradient": None}
 
     def __init__(
         self,

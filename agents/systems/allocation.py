@@ -18,7 +18,7 @@ inputs, never from those that the network has learned.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,8 +45,6 @@ PAID = 1e4
 
 class ConstrainedAllocation(Calibrated):
     """Takes offers at random in training; else those of its classifier at its cost weight."""
-
-    gone: ClassVar[dict[str, Any]] = {"menu": "auto"}
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ question of their users). Left out: classes of gates that must not be skipped, a
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +49,6 @@ class Gumbel(ThroughMasks):
     """
 
     sequences = True
-    earlier_names: ClassVar[dict[str, str]] = {"draw": "sampling"}
 
     def __init__(
         self,

@@ -70,7 +70,6 @@ class NoisyTopK(Agent):
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
     gives_values = True
-    gone: ClassVar[dict[str, Any]] = {"num_groups": 1, "groups_kept": 2, "network_gradient": False}
 
     def __init__(
         self,

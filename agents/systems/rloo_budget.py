@@ -66,14 +66,6 @@ class RlooBudget(ScoredAgent):
         "reward": "nll_minus_cost",
         "reward_kwargs": {"cost_weight": 0.0},
     }
-    earlier_names: ClassVar[dict[str, str]] = {
-        "least_kept": "min_kept",
-        "most_kept": "max_kept",
-        "twins": "paired_masks",
-        "fixed_share": "warmup_share",
-        "shift_rate": "offset_lr",
-        "price_rate": "multiplier_lr",
-    }
     gone: ClassVar[dict[str, Any]] = {"number_units": 0, "last_spread": 0.3, "spread_share": 1.0}
 
     def __init__(

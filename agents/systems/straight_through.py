@@ -34,7 +34,6 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
     """
 
     sequences = True
-    earlier_names: ClassVar[dict[str, str]] = {"draw": "sampling"}
     held_name: ClassVar[str] = "excess"
 
     def __init__(

@@ -55,7 +55,6 @@ class TopK(ThroughMasks):
 
     held_name: ClassVar[str] = "balance"
     every_block: ClassVar[bool] = False
-    gone: ClassVar[dict[str, Any]] = {"softmax": "all", "noise_share": 0.6}
 
     def __init__(
         self,

@@ -49,7 +49,6 @@ class WtaRetrieval(Agent):
 
     learns: ClassVar[bool] = False
     resumes: ClassVar[bool] = True
-    gone: ClassVar[dict[str, Any]] = {"rehash_growth": 2.0}
 
     def __init__(
         self,

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ccenv.base.checked_file import check_finite, encode
 from ccenv.base.checks import AtOnce
-from ccenv.base.registry import check_names, import_object, in_todays_names
+from ccenv.base.earlier_settings import earlier_of, in_todays_names
+from ccenv.base.registry import check_names, import_object
 from ccenv.base.seeding import stream
 from ccenv.base.trust import check_named
 from ccenv.base.values import in_a_line, lacking, shortened, shown
@@ -35,7 +36,7 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.policy import as_policy
 
 FORMAT = "ccenv classifier 2"
-NEEDED = ("act", "parameters", "load_parameters", "earlier_names")
+NEEDED = ("act", "parameters", "load_parameters")
 """what an agent has that can be exported; `ccenv.agents.base.Agent` has it."""
 PLACES = {
     "agent.class": "agent",
@@ -272,7 +273,7 @@ def stored_agent(content: Mapping[str, Any], surface: Surface) -> Any:
     is_agent = isinstance(agent_class, type) and not lacking(agent_class, *NEEDED)
     if not is_agent:
         raise ValueError(f"expected an agent's class as {content['class']!r}, got {agent_class!r}")
-    settings = in_todays_names(content["settings"], agent_class.earlier_names, warns=False)
+    settings = in_todays_names(content["settings"], earlier_of(agent_class).names, warns=False)
     agent = agent_class(surface, seed=0, **settings)
     tensors: Mapping[str, Tensor] = content["tensors"]
     check_finite(tensors, f"the agent {content['class']}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.registry import OWN_PACKAGE, import_object, in_earlier_names
+from ccenv.base.earlier_settings import earlier_of, in_earlier_names
+from ccenv.base.registry import OWN_PACKAGE, import_object
 from ccenv.base.trust import is_below
 from ccenv.envs import PRESETS
 from ccenv.runs.config.agent_settings import agent_parameters
@@ -73,7 +74,7 @@ class Plan:
     def _chosen(self) -> dict[str, Any]:
         usual, _ = agent_parameters(self.agent_class)
         found = chosen_settings(self.config(), usual)
-        return in_earlier_names(found, self.agent_class.earlier_names)
+        return in_earlier_names(found, earlier_of(self.agent_class).names)
 
     def chosen(self) -> dict[str, Any]:
         """Settings that differ from the defaults, by name; see `ccenv.runs.store.identity`."""

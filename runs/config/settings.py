@@ -11,7 +11,8 @@ from numbers import Real
 from typing import Any
 
 from ccenv.base.annotations import annotations_of
-from ccenv.base.registry import check_names, in_todays_names, resolve
+from ccenv.base.earlier_settings import earlier_of, in_todays_names
+from ccenv.base.registry import check_names, resolve
 from ccenv.base.values import check_at_least_zero
 from ccenv.envs import ENVIRONMENTS, PRESETS, SYSTEMS
 from ccenv.rewards import make_reward
@@ -41,7 +42,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     """
     agent_class = find_agent(agent)
     by_name = opened((str(name), value) for name, value in settings.items())
-    given = in_todays_names(by_name, agent_class.earlier_names)
+    given = in_todays_names(by_name, earlier_of(agent_class).names)
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, _ = agent_parameters(agent_class)
     known = known_settings(agent_class)

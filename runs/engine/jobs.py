@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.earlier_settings import earlier_of
 from ccenv.base.given_files import read_json
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
@@ -310,7 +311,7 @@ def names_of_code(plan: Plan) -> tuple[str, ...]:
 def outdated(comparison: SweepRuns, jobs: Sequence[Job]) -> list[Job]:
     """Jobs whose results come from another version of the agent's, reward's or network's file.
 
-    Recorded results of ccenv's own agents are compared by `Agent.code_version`: of their files
+    Recorded results of ccenv's own agents are compared by `Earlier.version`: of their files
     often only texts and settings have changed since.
     """
     # Read once for all runs of an agent, for this answer alone: files may change until the next.
@@ -326,7 +327,7 @@ def outdated(comparison: SweepRuns, jobs: Sequence[Job]) -> list[Job]:
             here[names] = code_digests(plan)
         is_ours = one.recorded and not any(":" in name for name in names)
         if is_ours:
-            is_older = one.result.get("code_version", 1) != plan.agent_class.code_version
+            is_older = one.result.get("code_version", 1) != earlier_of(plan.agent_class).version
         else:
             is_older = one.result["code"] != here[names]
         if is_older:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ccenv.agents.base import Agent
+from ccenv.base.earlier_settings import earlier_of
 from ccenv.networks.core.parameters import memory_bytes, weights_of
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
@@ -31,7 +32,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "seed": plan.program.seed,
         "settings": plan.config(),
         "code": code_digests(plan),
-        "code_version": agent.code_version,
+        "code_version": earlier_of(plan.agent_class).version,
         **({"commit": commit} if (commit := code_commit()) else {}),
         **({DETERMINISTIC: True} if agent.deterministic else {}),
         **facts_of(env, agent),

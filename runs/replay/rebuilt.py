@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ccenv.agents import AGENTS
-from ccenv.base.registry import in_todays_names, resolve
+from ccenv.base.earlier_settings import earlier_of, in_todays_names
+from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
 from ccenv.data import Split, load_split
@@ -72,12 +73,13 @@ def as_it_ran(config: Mapping[str, Any], agent_class: Any) -> dict[str, Any]:
     Names are today's. A setting that is gone is left out at the value of what is done today, and
     one that was not there yet has the value of what was done before.
     """
-    own = in_todays_names(config["agent_settings"], agent_class.earlier_names, warns=False)
-    gone = agent_class.gone
+    earlier = earlier_of(agent_class)
+    own = in_todays_names(config["agent_settings"], earlier.names, warns=False)
+    gone = earlier.gone
     own = {n: v for n, v in own.items() if n not in gone or gone[n] != v}
     if config["agent"] in AGENTS:
         taken, _ = agent_parameters(agent_class)
-        own = {n: v for n, v in agent_class.earlier_values.items() if n in taken} | own
+        own = {n: v for n, v in earlier.values.items() if n in taken} | own
     # It was handed on to the reward or the agent, which say it too.
     others = {name: value for name, value in config.items() if name != "cost_limit"}
     return others | {"agent_settings": own}

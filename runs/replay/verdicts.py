@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.earlier_settings import earlier_of
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.config.plan import Plan, safe_name
@@ -111,7 +112,7 @@ def check_one_run(
         problems.append(f"made on data {result['data']}, replayed on {here}: other images")
     expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
     found = list(folder.absolute().parts[-NAMED:])
-    since = plan.agent_class.earlier_values.keys() & plan.agent_settings.keys()
+    since = earlier_of(plan.agent_class).values.keys() & plan.agent_settings.keys()
     is_earlier = not since <= config["agent_settings"].keys()
     if len(found) == NAMED and (is_earlier or re.fullmatch("[0-9a-f]{12}", found[-2])):
         # A name from before a default was another cannot be made again, nor a hash from before a

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from ccenv.agents import AGENTS
+from ccenv.agents.base import Agent
 from ccenv.agents.rloo import Rloo
+from ccenv.base.earlier_settings import EARLIER, Earlier, earlier_of
 from ccenv.base.given_files import read_json
 from ccenv.base.registry import resolve
 from ccenv.deploy.export import SkippingClassifier
@@ -25,7 +27,7 @@ from tests.runs.replay.stored_runs import rewrite
 RENAMED = [
     (agent, old, new)
     for agent in AGENTS
-    for old, new in resolve(agent, AGENTS, "agent").earlier_names.items()
+    for old, new in earlier_of(resolve(agent, AGENTS, "agent")).names.items()
 ]
 VALUES = {
     ("rloo_budget", "max_kept"): 7,
@@ -52,6 +54,32 @@ def test_an_earlier_name_is_taken_names_the_new_one_and_is_the_same_run(agent, o
     assert f"{old}={value}" in str(by_new.folder())
     with pytest.raises(ValueError, match=f"expected {new} once, got {old} too"):
         make_plan(agent, {old: value, new: value})
+
+
+def test_every_row_of_the_table_is_of_an_agent_and_says_settings_that_it_has_or_had():
+    classes = {found.__name__: found for found in (resolve(n, AGENTS, "agent") for n in AGENTS)}
+    for name, row in EARLIER.items():
+        today = agent_parameters(classes[name])[0]
+        assert {*row.names.values(), *row.values} <= today.keys(), name
+        assert not (row.names.keys() | row.gone.keys()) & today.keys(), name
+
+
+class Mine(Rloo):
+    """An agent of another person that extends one of the package."""
+
+
+class Unrelated(Agent):
+    """One that extends none; its name says nothing."""
+
+
+Unrelated.__name__ = "Rloo"
+
+
+def test_an_agent_of_another_person_has_the_earlier_names_of_the_one_it_extends_and_no_others():
+    path = f"{__name__}:Mine"
+    with pytest.warns(FutureWarning, match="the setting draw is now sampling"):
+        assert make_plan(path, {"draw": "independent"}).chosen()["draw"] == "independent"
+    assert earlier_of(Unrelated) == Earlier()
 
 
 def test_a_run_of_the_earlier_version_is_validated_and_served_in_silence(tmp_path):

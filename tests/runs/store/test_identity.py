@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
+from ccenv.base.earlier_settings import earlier_of, in_earlier_names, in_todays_names
 from ccenv.base.files import LENGTH, SEAL, sealed
-from ccenv.base.registry import in_earlier_names, in_todays_names, resolve
+from ccenv.base.registry import resolve
 from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
@@ -107,7 +108,7 @@ def test_a_recorded_cell_can_be_run_again_from_its_own_line(name):
         chosen, seed = cell["chosen"], cell["seed"]
         config = identity.whole_config(cell["agent"], chosen, seed)
         assert identity.chosen_settings(config, {}) == chosen
-        names = resolve(cell["agent"], AGENTS, "agent").earlier_names
+        names = earlier_of(resolve(cell["agent"], AGENTS, "agent")).names
         own = in_todays_names(config["agent_settings"], names, warns=False)
         program = {name: v for name, v in config.items() if name not in ("agent", *identity.GROUPS)}
         again = make_plan(cell["agent"], {**config["environment"], **own, **program})
@@ -137,7 +138,7 @@ def test_no_default_that_recorded_runs_rest_on_has_changed():
         "program": {k: v for k, v in vars(identity.Program()).items() if k not in identity.AROUND},
         "environment": identity.environment_defaults(),
         "agents": {
-            name: in_earlier_names(agent_parameters(found)[0], found.earlier_names)
+            name: in_earlier_names(agent_parameters(found)[0], earlier_of(found).names)
             for name, found in ((name, resolve(name, AGENTS, "agent")) for name in AGENTS)
         },
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import json
 import sys
@@ -10,6 +11,7 @@ import pytest
 from test_doors import put
 
 import ccenv
+from ccenv.base.earlier_settings import EARLIER, Earlier
 from ccenv.base.files import SEAL, sealed
 from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
@@ -206,8 +208,9 @@ def test_a_recorded_result_is_older_where_its_agent_has_another_version(
     version, is_older, place, monkeypatch
 ):
     asked = jobs.make_jobs(TOY, str(place / "logs"))
-    for kind in {job.plan.agent_class for job in asked}:
-        monkeypatch.setattr(kind, "code_version", version)
+    for kind in {job.plan.agent_class.__name__ for job in asked}:
+        row = dataclasses.replace(EARLIER.get(kind, Earlier()), version=version)
+        monkeypatch.setitem(EARLIER, kind, row)
     found = tables.recorded_comparison(TOY, place / "results")
     # Recorded before there were versions, by a file that has other texts now.
     for one in found.finished:
