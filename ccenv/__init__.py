@@ -21,11 +21,15 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccenv.base import modules_here
+from ccenv.annexes.tasks.catalogue import register_tasks
+from ccenv.base import modules_here, moved
 from ccenv.base.registry import names_on_use
 from ccenv.envs import ENVIRONMENTS, PRESETS, SYSTEMS, register_all
 
 if TYPE_CHECKING:
+    from ccenv.annexes.networks.gating.gate import gate
+    from ccenv.annexes.networks.gating.gateable import gateable
+    from ccenv.annexes.tasks.catalogue import suite
     from ccenv.envs.actions import ActionView, VectorActionView
     from ccenv.envs.checker import check_vector_env
     from ccenv.envs.scalar import BlockSelectionEnv
@@ -38,15 +42,12 @@ if TYPE_CHECKING:
         GatedSequential,
         Stage,
         check_network,
-        gate,
-        gateable,
     )
     from ccenv.runs.api import load, train
     from ccenv.runs.comparing import compare
     from ccenv.simulator.evaluate import evaluate
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
-    from ccenv.tasks.catalogue import suite
 
 _FOLDER = Path(__file__).parent
 if not (_FOLDER / "agents").is_dir():
@@ -54,7 +55,9 @@ if not (_FOLDER / "agents").is_dir():
     __path__.append(str(_FOLDER.parent))
 
 modules_here.install()
+moved.install()
 register_all()
+register_tasks()
 
 ON_USE = {
     "envs.actions": ["ActionView", "VectorActionView"],
@@ -69,15 +72,15 @@ ON_USE = {
         "GatedSequential",
         "Stage",
         "check_network",
-        "gate",
-        "gateable",
     ],
+    "annexes.networks.gating.gate": ["gate"],
+    "annexes.networks.gating.gateable": ["gateable"],
     "runs.api": ["load", "train"],
     "runs.comparing": ["compare"],
     "simulator.evaluate": ["evaluate"],
     "sparse.linear": ["block_sparse_linear"],
     "sparse.routes": ["explain_backend"],
-    "tasks.catalogue": ["suite"],
+    "annexes.tasks.catalogue": ["suite"],
 }
 """Module -> names in it that are this package's, too."""
 FOLDERS = (
@@ -88,10 +91,8 @@ FOLDERS = (
     "mdp",
     "rewards",
     "simulator",
-    "mask_table",
     "envs",
-    "tasks",
-    "deploy",
+    "annexes",
 )
 
 __all__ = [

@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -19,34 +20,21 @@ ROOT = Path(__file__).parent.parent
 # Folders of a folder, from the ground up: what lies in one imports only from those before it, and
 # from files beside them. Entries of tables in the form "module:name" are no imports.
 FLOORS = {
-    "ccenv": (
-        "base sparse data networks mdp rewards simulator mask_table envs tasks deploy agents runs"
-    ),
-    "ccenv.sparse": "cpu gpu",
-    "ccenv.networks": "core stages learning text gating vision pretrained baselines",
+    "ccenv": ("base sparse data networks mdp rewards simulator envs agents annexes runs"),
+    "ccenv.networks": "core stages learning vision",
+    "ccenv.annexes": ("data networks simulator mask_table tasks sparse_gpu agents deploy"),
+    "ccenv.annexes.networks": "text gating pretrained baselines",
     "ccenv.runs": (
         "store config stats tables tensorboard engine replay mask_tables studies sweeps "
         "report suite commands lab"
     ),
     "ccenv.runs.lab": "benchmarks robustness docs_build",
 }
-ANNEXES = (
-    "ccenv.data.texts",
-    "ccenv.deploy",
-    "ccenv.mask_table",
-    "ccenv.networks.baselines",
-    "ccenv.networks.gating",
-    "ccenv.networks.pretrained",
-    "ccenv.networks.text",
-    "ccenv.simulator.extensions",
-    "ccenv.sparse.cpu",
-    "ccenv.sparse.gpu",
-    "ccenv.tasks",
-    "ccenv.torchrl",
-    "ccenv.agents.systems",
-)
+ANNEXES = "ccenv.annexes"
 """Asked for by name, and imported on use: a reader of the core need not know them. All else of
 `ccenv` and `agents` is the core."""
+FACADES = ("ccenv", "ccenv.torchrl")
+"""Have names of annexes among theirs."""
 ROOF = "__init__"
 
 FOLDERS = {"ccenv": "ccenv", "agents": "ccenv.agents", "runs": "ccenv.runs"}
@@ -108,7 +96,7 @@ def imported_modules(path):
 
 
 def is_annex(name):
-    return any(name == annex or name.startswith(f"{annex}.") for annex in ANNEXES)
+    return f"{name}.".startswith(f"{ANNEXES}.")
 
 
 def part_of(name):
@@ -160,13 +148,70 @@ def test_folders_import_only_from_those_below_them(package):
     assert up == []
 
 
+CORE = [name for name in MODULES if part_of(name) == "core"]
+
+
 def test_the_core_imports_no_annex():
-    core = {name for name in MODULES if part_of(name) == "core"}
-    wrong = {(name, other) for name in core for other in imported_modules(MODULES[name])}
-    # Their names in packages of the core are imported on use, and for the type checker.
-    gating = {("ccenv.networks", f"ccenv.networks.gating.{name}") for name in ("gate", "gateable")}
-    wrong -= gating | {("ccenv", "ccenv.tasks.catalogue")}
-    assert [pair for pair in sorted(wrong) if is_annex(pair[1])] == []
+    wrong = {(name, other) for name in CORE for other in imported_modules(MODULES[name])}
+    assert [p for p in sorted(wrong) if is_annex(p[1]) and p[0] not in FACADES] == []
+
+
+def annexes_named_in(tree):
+    """Strings of a file that name an annex, without those of tables that name what they offer."""
+    tables = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("NameTable", "names_on_use")
+    ]
+    named = {id(inner) for table in tables for inner in ast.walk(table)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.match(rf"{ANNEXES}(\.|:|$)", node.value)
+        and id(node) not in named
+    ]
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_calls_no_annex_by_a_string(name):
+    if name != "ccenv.base.moved":
+        assert annexes_named_in(tree_of(MODULES[name])) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "annexes"),
+    [
+        ('kernels = on_use("ccenv.annexes.sparse_gpu.layer:triton_linear")(x)', 1),
+        ('import_object("ccenv.annexes.tasks.catalogue:register_tasks", "ids")()', 1),
+        ('READER = "ccenv.annexes.data.windows:text_split"', 1),
+        ('GPU = NameTable({"dense": "ccenv.annexes.sparse_gpu.dense:dense_linear"})', 0),
+    ],
+)
+def test_a_call_by_a_string_is_seen_and_a_table_is_none(line, annexes):
+    assert len(annexes_named_in(ast.parse(line))) == annexes
+
+
+def test_nothing_looks_up_a_module_by_a_string_but_tables_and_what_files_name():
+    # What imports by a string: tables, facades, and `import_object` at the doors of files.
+    callers = {
+        name
+        for name in MODULES
+        if part_of(name) in ("core", "annexes")
+        for node in ast.walk(tree_of(MODULES[name]))
+        if isinstance(node, ast.Attribute) and node.attr == "import_module"
+    }
+    assert callers == {
+        "ccenv",
+        "ccenv.base.moved",
+        "ccenv.base.registry",
+        # Libraries of other people, by their own names.
+        "ccenv.agents.foreign",
+        "ccenv.annexes.networks.pretrained.packages",
+    }
 
 
 def test_nothing_that_is_shipped_imports_the_lab():
@@ -185,14 +230,17 @@ def is_an_agent(name):
     return any(entry.split(":")[0] == name for entry in AGENTS.values())
 
 
-@pytest.mark.parametrize("name", in_package("ccenv.agents"))
+AGENTS_LIE_IN = ("ccenv.agents", "ccenv.annexes.agents")
+
+
+@pytest.mark.parametrize("name", [n for package in AGENTS_LIE_IN for n in in_package(package)])
 def test_an_agent_imports_the_environment_and_what_agents_share_but_no_other_agent(name):
     others = imported_modules(MODULES[name]) - {name}
     assert not [other for other in others if is_an_agent(other)]
 
 
 def test_the_environment_knows_no_agent_and_no_program():
-    above = ("ccenv.agents", "ccenv.runs")
+    above = (*AGENTS_LIE_IN, "ccenv.runs")
     # The entrance of `python -m ccenv` leads to the programs.
     below = set(MODULES) - {"ccenv.__main__"} - {m for top in above for m in in_package(top)}
     for name in below:

@@ -9,7 +9,7 @@ import pytest
 
 import ccenv.rewards
 from ccenv import agents, networks
-from ccenv.agents import systems
+from ccenv.annexes import agents as systems
 from ccenv.runs import commands, studies
 from ccenv.runs.commands import cli
 from ccenv.runs.sweeps import SWEEPS
@@ -164,7 +164,7 @@ def test_a_command_that_is_added_runs(added, capsys):
 def test_an_error_in_an_added_agent_is_told_with_its_place(command, tmp_path, monkeypatch, capsys):
     (tmp_path / "slip.py").write_text(SLIP)
     monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
-    monkeypatch.setitem(agents.AGENTS, "slip", "ccenv.agents.systems.slip:Slip")
+    monkeypatch.setitem(agents.AGENTS, "slip", "ccenv.annexes.agents.slip:Slip")
     words = {
         "train": ["train", "slip", "dataset=synthetic", "images=64", f"log_dir={tmp_path}"],
         "suite": ["suite", "slip", "--quick", "--skill", "basic", "--folder", tmp_path / "suite"],
@@ -172,7 +172,10 @@ def test_an_error_in_an_added_agent_is_told_with_its_place(command, tmp_path, mo
     assert cli.main([str(word) for word in words[command]]) != 0
     told = capsys.readouterr().err
     place = SLIP[: SLIP.index("left, right")].count("\n") + 1
-    assert f"too many values to unpack (expected 2) (agents/systems/slip.py, line {place})" in told
+    assert (
+        f"too many values to unpack (expected 2) (ccenv/annexes/agents/slip.py, line {place})"
+        in told
+    )
     assert "Traceback" not in told
     # It was given none.
     assert "settings" not in told

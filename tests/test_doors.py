@@ -19,12 +19,12 @@ from test_architecture import FILES, ROOT
 
 import ccenv
 from ccenv.agents.foreign import open_policies
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.mask_table.table import shipped_table, write_table
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.files import sealed
 from ccenv.base.registry import TABLES, import_object
 from ccenv.base.trust import check_named, import_trusted, path_of_entry
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.table import shipped_table, write_table
 from ccenv.runs.commands import cli, train
 from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.command import read_config
@@ -46,15 +46,12 @@ DOORS = {
         "check_named: import_object",
         "is_in_table: import_object",
         "shipped_study: import_object",
-        "register_all: import_object",
         "own_part: import_object",
-        "_stored: import_object",
-        "read_extensions: import_object",
         "check_installed: find_spec",
         "reason_against: find_spec",
         "needed: import_module",
         "module_of: import_module",
-        "on_use: getattr, import_module",
+        "MovedModules.exec_module: import_module, sys.modules",
         "purpose_of: resolve",
         "check_fits: resolve",
         "of_table: resolve",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.machinery import PathFinder
 from typing import Any
 
+from ccenv.base.moved import OBJECTS, todays_module
 from ccenv.base.values import shown
 
 
@@ -160,26 +161,23 @@ TABLES = {
 """Kind of a name -> the table in which it stands, imported on use."""
 OF_MODULES = ("agent", "dataset", "network", "reward")
 """Tables of "module:attribute"."""
-MOVED = {
-    "ccenv.networks.pretrained.smollm_text:python_topics": (
-        "ccenv.runs.lab.help_topics:python_topics"
-    ),
-    "ccenv.networks.pretrained.smollm:python_topics": "ccenv.runs.lab.help_topics:python_topics",
-}
-"""What recorded results name by a module of an earlier version, and no table holds."""
 
 
 def today(path: str) -> str:
     """`module:attribute` with the module's name of today, for files that earlier versions wrote.
 
-    An attribute of this package whose module is gone is looked for in the tables.
+    An attribute of this package whose module is gone is looked for in the tables; see
+    `ccenv.base.moved` for those that have moved.
 
     >>> today("ccenv.agents.earlier:Rloo"), today("of_mine:Rloo")
     ('ccenv.agents.rloo:Rloo', 'of_mine:Rloo')
     """
-    module, _, attribute = path.partition(":")
-    if path in MOVED or not module.startswith(f"{OWN_PACKAGE}.") or has_module(module):
-        return MOVED.get(path, path)
+    module, colon, attribute = path.partition(":")
+    module = todays_module(module)
+    path = OBJECTS.get(f"{module}:{attribute}", f"{module}{colon}{attribute}")
+    module = path.partition(":")[0]
+    if not module.startswith(f"{OWN_PACKAGE}.") or has_module(module):
+        return path
     for kind in OF_MODULES:
         home, _, name = TABLES[kind].partition(":")
         for entry in getattr(importlib.import_module(home), name).values():

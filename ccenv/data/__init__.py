@@ -2,7 +2,7 @@
 
 A root folder (`CCENV_DATA`, else the user's cache) holds what torchvision reads and downloads, and
 data sets of yours: files `<name>.npz` (`ccenv.data.npz`), folders of images
-(`ccenv.data.user_data`), files and folders of text (`ccenv.data.texts.windows`). A path that ends
+(`ccenv.data.user_data`), files and folders of text (`ccenv.annexes.data.windows`). A path that ends
 in `.npz` names a file elsewhere (`./x.npz` is seen from the working folder). A data set can be an
 object too, in Python: a mapping or a function of splits (`ccenv.data.user_data`). What is larger
 than memory is read when it is drawn (`ccenv.data.rows`).

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.registry import check_names, import_object, nearest, resolve
+from ccenv.base.registry import check_names, nearest, resolve
 from ccenv.base.values import shortened, shown
 from ccenv.data.npz import ENDING, npz_file, npz_split
-from ccenv.data.registry import DATASETS, SPLITS, TEXTS
+from ccenv.data.registry import DATASETS, READERS, SPLITS
 from ccenv.data.split import (
     Split,
     check_split,
@@ -111,7 +111,7 @@ def _stored(name: str, split: str, root: Path) -> Split:
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
-    text: Split | None = import_object(TEXTS, "reader of texts")(name, split)
+    text: Split | None = READERS["text"](name, split)
     if text is not None:
         return text
     if folder != root and folder.is_dir() and any(inner.is_dir() for inner in folder.iterdir()):

@@ -12,17 +12,17 @@ DATASETS = NameTable(
         "svhn": "ccenv.data.real:svhn",
         "mixed": "ccenv.data.real:mixed",
         "synthetic": "ccenv.data.toy:synthetic",
-        "probe": "ccenv.tasks.probe:probe",
-        "documents": "ccenv.tasks.loading:documents",
-        "staleness": "ccenv.tasks.refreshing:staleness",
+        "probe": "ccenv.annexes.tasks.probe:probe",
+        "documents": "ccenv.annexes.tasks.loading:documents",
+        "staleness": "ccenv.annexes.tasks.refreshing:staleness",
         "parity": "ccenv.data.toy:parity",
-        "python_text": "ccenv.data.texts.windows:python_text",
-        "python_sample": "ccenv.data.texts.windows:python_sample",
-        "python_bundled": "ccenv.data.texts.windows:python_bundled",
-        "adding": "ccenv.data.texts.tasks:adding",
-        "copying": "ccenv.data.texts.tasks:copying",
+        "python_text": "ccenv.annexes.data.windows:python_text",
+        "python_sample": "ccenv.annexes.data.windows:python_sample",
+        "python_bundled": "ccenv.annexes.data.windows:python_bundled",
+        "adding": "ccenv.annexes.data.tasks:adding",
+        "copying": "ccenv.annexes.data.tasks:copying",
     }
 )
 """Name -> function, imported on use."""
-TEXTS = "ccenv.data.texts.windows:text_split"
-"""What reads files and folders of text of the user's, imported on use."""
+READERS = NameTable({"text": "ccenv.annexes.data.windows:text_split"})
+"""Kind of the user's files and folders -> what reads them, imported on use."""

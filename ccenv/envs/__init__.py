@@ -4,8 +4,6 @@ from typing import Any
 
 from gymnasium.envs.registration import register
 
-from ccenv.base.registry import import_object
-
 PRESETS: dict[str, dict[str, Any]] = {
     "BlockSelection-v0": {},
     "BlockSelectionMNIST-v0": {"dataset": "mnist", "num_blocks": [16], "block_size": 16},
@@ -40,4 +38,3 @@ def register_all() -> None:
             vector_entry_point="ccenv.envs.vector:BlockSelectionVectorEnv",
             kwargs=settings,
         )
-    import_object("ccenv.tasks.catalogue:register_tasks", "ids of the suite")()

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ccenv.base.annotations import has_mark
 from ccenv.base.masks import check_mask, full_mask
 from ccenv.networks.core.abilities import AnswersOften, ability
-from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
-from ccenv.sparse.operands import on_use
+from ccenv.sparse import cpu
+from ccenv.sparse.operands import is_readable
 
 
 @dataclass(frozen=True)
@@ -146,11 +145,6 @@ class StepOutcome:
         return self.compared.logit - self.logits.logsumexp(dim=-1)
 
 
-def is_readable(tensor: Tensor) -> bool:
-    """Whether compiled code can read a tensor: on the CPU, and neither traced nor imagined."""
-    return tensor.is_cpu and type(tensor) is Tensor and not torch.compiler.is_compiling()
-
-
 def compared(logits: Tensor, labels: Tensor) -> Compared:
     """Compares logits [batch, num_classes] with labels int64 [batch] (else IndexError)."""
     is_usual = logits.dtype == torch.float32 and not logits.requires_grad
@@ -158,65 +152,7 @@ def compared(logits: Tensor, labels: Tensor) -> Compared:
         prediction = logits.argmax(dim=1)
         chosen = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
         return Compared(prediction, (prediction == labels).float(), chosen, are_finite=None)
-    logits, labels = logits.contiguous(), labels.contiguous()
-    prediction, right = torch.empty_like(labels), torch.empty(labels.shape)
-    chosen = torch.empty(labels.shape)
-    are_finite = on_use("ccenv.sparse.cpu.step_kernels:compare")(
-        logits.data_ptr(),
-        labels.data_ptr(),
-        *logits.shape,
-        prediction.data_ptr(),
-        right.data_ptr(),
-        chosen.data_ptr(),
-    )
-    if are_finite < 0:
-        raise IndexError(f"expected labels in 0..{logits.shape[1] - 1}, got others")
-    return Compared(prediction, right, chosen, bool(are_finite))
-
-
-def add_macs(
-    network: Any, gate: int, hidden: Any, mask: Tensor, spent: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Adds what a mask, bool [batch, num_blocks] as executed, costs at a gate to what was spent.
-
-    Of gated layers in one compiled call, of other networks by their `macs`.
-
-    Returns:
-        MACs so far int64 [batch], and as shares of the dense network's this gate's and those so
-        far, float32 [batch] each.
-    """
-    counts_layers = has_mark(type(network).macs, "counts_layers")
-    if not (counts_layers and is_readable(mask) and is_readable(spent)):
-        step_macs = network.macs(gate, hidden, mask)
-        macs, total = spent + step_macs, network.dense_macs
-        return macs, (step_macs / total).float(), (macs / total).float()
-    rows, before = mask.shape[0], hidden.mask
-    macs = torch.empty(rows, dtype=torch.int64)
-    layer_cost, compute_cost = torch.empty(rows), torch.empty(rows)
-    is_last = gate == len(network.gates) - 1
-    mask = mask if mask.stride(1) == 1 else mask.contiguous()
-    spent = spent.contiguous()
-    if before is None:
-        source = 0, 0, 0, network.widths[gate]
-    else:
-        before = before if before.stride(1) == 1 else before.contiguous()
-        source = before.data_ptr(), before.shape[1], before.stride(0), network.block_sizes[gate - 1]
-    on_use("ccenv.sparse.cpu.step_kernels:add_layer_macs")(
-        mask.data_ptr(),
-        mask.shape[1],
-        mask.stride(0),
-        network.block_sizes[gate],
-        *source,
-        network.head_sizes[0] if is_last else 0,
-        dense_tail_macs(network) if is_last else 0,
-        network.dense_macs,
-        spent.data_ptr(),
-        rows,
-        macs.data_ptr(),
-        layer_cost.data_ptr(),
-        compute_cost.data_ptr(),
-    )
-    return macs, layer_cost, compute_cost
+    return Compared(*cpu.answers(logits, labels))
 
 
 def initial(
@@ -302,7 +238,7 @@ def transition(
             f"got {list(mask.shape)}"
         )
     mask = network.executed(state.layer, state.hidden, mask)
-    macs, layer_cost, compute_cost = add_macs(network, state.layer, state.hidden, mask, state.macs)
+    macs, layer_cost, compute_cost = network.add_macs(state.layer, state.hidden, mask, state.macs)
     hidden = network.step(state.layer, state.hidden, mask, weights, backend)
     after = EpisodeState(
         images=state.images,

@@ -29,15 +29,14 @@ from ccenv.mdp import LOOKS
 from ccenv.mdp.dynamics import (
     EpisodeState,
     initial,
-    is_readable,
     look,
     transition,
 )
 from ccenv.networks.core.abilities import LooksBehind, Norms, ability
 from ccenv.networks.core.exit_state import early_answer
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.sparse.buffers import kept_memory
-from ccenv.sparse.operands import on_use
+from ccenv.sparse import cpu
+from ccenv.sparse.operands import is_readable
 
 
 def certainty(network: Any, state: EpisodeState) -> Tensor:
@@ -136,7 +135,7 @@ class Observer:
         gate = behind + state.layer if state.layer < self.num_layers else -1
         looks = self._look(state) if filled else None
         if looks is not None and is_plain_look(looks, shape[0], filled):
-            return compiled_show(looks, self.obs_size, gate)
+            return cpu.observation(looks, self.obs_size, gate)
         # Memory is what this costs: a row that is mostly looks is not zeroed first.
         mostly = 2 * filled > self.obs_size
         new = torch.empty if mostly else torch.zeros
@@ -166,17 +165,6 @@ def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
     """Whether compiled code can copy a look, which has the right size and no gradient."""
     fits = found.dtype == torch.float32 and found.shape == (rows, columns)
     return fits and is_readable(found) and not found.requires_grad
-
-
-def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
-    """An observation in one call, a one at column `gate`, in memory of earlier ones if free."""
-    looks = looks if looks.stride(1) == 1 else looks.contiguous()
-    rows, width = looks.shape
-    found = kept_memory(rows, columns)
-    source = looks.data_ptr(), looks.stride(0), width
-    write_looks = on_use("ccenv.sparse.cpu.step_kernels:write_looks")
-    write_looks(*source, rows, columns, gate, found.data_ptr())
-    return found
 
 
 def pool(images: Tensor) -> Tensor:

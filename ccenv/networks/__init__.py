@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from ccenv.networks.core.protocol import Gate, GatedNetwork
     from ccenv.networks.core.sequential import GatedSequential
     from ccenv.networks.core.stage import Stage
-    from ccenv.networks.gating.gate import gate
-    from ccenv.networks.gating.gateable import gateable
 
 NETWORKS = NameTable(
     {
@@ -20,32 +18,32 @@ NETWORKS = NameTable(
         "conv": "ccenv.networks.vision.conv:conv",
         "early_exit": "ccenv.networks.vision.early_exit:early_exit",
         "experts": "ccenv.networks.vision.experts:experts",
-        "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
+        "efficientnet_lite0": "ccenv.annexes.networks.pretrained.efficientnet:efficientnet_lite0",
         "mlp": "ccenv.networks.core.mlp:GatedMLP",
-        "mlp-dropout-0.2": "ccenv.networks.baselines.dense:fifth",
-        "mlp-dropout-0.5": "ccenv.networks.baselines.dense:half",
-        "probe": "ccenv.tasks.probe:probe_network",
-        "hashed_ngrams": "ccenv.networks.baselines.text:hashed_ngrams",
-        "ngram": "ccenv.networks.text.ngram:Ngram",
-        "pruned": "ccenv.networks.baselines.pruned:pruned",
-        "pruned_blocks": "ccenv.networks.baselines.pruned:pruned_blocks",
-        "pruned_bytes": "ccenv.networks.baselines.text:pruned_bytes",
-        "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
-        "bytes": "ccenv.networks.text.embedding:TokenMLP",
-        "gru": "ccenv.networks.baselines.text:GRU",
-        "skip_gru": "ccenv.networks.baselines.skip_gru:SkipGRU",
-        "lm": "ccenv.networks.text.transformer:LanguageModel",
-        "patches": "ccenv.networks.text.patches:PatchModel",
+        "mlp-dropout-0.2": "ccenv.annexes.networks.baselines.dense:fifth",
+        "mlp-dropout-0.5": "ccenv.annexes.networks.baselines.dense:half",
+        "probe": "ccenv.annexes.tasks.probe:probe_network",
+        "hashed_ngrams": "ccenv.annexes.networks.baselines.text:hashed_ngrams",
+        "ngram": "ccenv.annexes.networks.text.ngram:Ngram",
+        "pruned": "ccenv.annexes.networks.baselines.pruned:pruned",
+        "pruned_blocks": "ccenv.annexes.networks.baselines.pruned:pruned_blocks",
+        "pruned_bytes": "ccenv.annexes.networks.baselines.text:pruned_bytes",
+        "cascade_bytes": "ccenv.annexes.networks.baselines.text:cascade_bytes",
+        "bytes": "ccenv.annexes.networks.text.embedding:TokenMLP",
+        "gru": "ccenv.annexes.networks.baselines.text:GRU",
+        "skip_gru": "ccenv.annexes.networks.baselines.skip_gru:SkipGRU",
+        "lm": "ccenv.annexes.networks.text.transformer:LanguageModel",
+        "patches": "ccenv.annexes.networks.text.patches:PatchModel",
         "vit": "ccenv.networks.vision.transformer:vit",
         "pondering": "ccenv.networks.vision.early_exit:pondering",
-        "documents": "ccenv.tasks.loading:Documents",
-        "staleness": "ccenv.tasks.refreshing:Staleness",
-        "probe-exit": "ccenv.tasks.probe:probe_exit",
-        "probe-residual": "ccenv.tasks.probe:probe_residual",
+        "documents": "ccenv.annexes.tasks.loading:Documents",
+        "staleness": "ccenv.annexes.tasks.refreshing:Staleness",
+        "probe-exit": "ccenv.annexes.tasks.probe:probe_exit",
+        "probe-residual": "ccenv.annexes.tasks.probe:probe_residual",
         "resnet": "ccenv.networks.vision.residual:resnet",
-        "small_conv": "ccenv.networks.baselines.dense:small_conv",
-        "streaming": "ccenv.networks.text.streaming:Streaming",
-        "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
+        "small_conv": "ccenv.annexes.networks.baselines.dense:small_conv",
+        "streaming": "ccenv.annexes.networks.text.streaming:Streaming",
+        "smollm2": "ccenv.annexes.networks.pretrained.smollm:smollm2",
     }
 )
 """Networks by name, imported on use: what the setting `network` may be, or `module:name`."""
@@ -59,8 +57,6 @@ __all__ = [
     "GatedSequential",
     "Stage",
     "check_network",
-    "gate",
-    "gateable",
 ]
 
 __getattr__ = names_on_use(
@@ -72,7 +68,5 @@ __getattr__ = names_on_use(
         "core.protocol": ["Gate", "GatedNetwork"],
         "core.sequential": ["GatedSequential"],
         "core.stage": ["Stage"],
-        "gating.gate": ["gate"],
-        "gating.gateable": ["gateable"],
     },
 )

@@ -27,7 +27,7 @@ def at_the_end(outcome: "StepOutcome", value: "Tensor") -> "Tensor":
 
 
 def loads(outcome: "StepOutcome", load_weight: float) -> dict[str, "Tensor"]:
-    """The term of what was loaded, if that has a weight (`ccenv.simulator.extensions.loads`).
+    """The term of what was loaded, if that has a weight (`ccenv.annexes.simulator.loads`).
 
     Raises:
         ValueError: if it has a weight, and nothing counts loads, as where masks are searched.

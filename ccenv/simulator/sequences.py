@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.registry import check_names, import_object
+from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings
 from ccenv.data import Split
 from ccenv.mdp import dynamics
@@ -78,11 +78,7 @@ def next_position(simulator: Any, ended: EpisodeState) -> EpisodeState:
 def read_extensions(asked: EnvironmentSettings) -> tuple[Extension, ...]:
     """Reads the settings in `EXTENSIONS`; ValueError of impossible ones and combinations."""
     given = {name: getattr(asked, name) for name in EXTENSIONS}
-    found = [
-        import_object(EXTENSIONS[name], "extension")(own)
-        for name, own in given.items()
-        if own is not None
-    ]
+    found = [EXTENSIONS[name](own) for name, own in given.items() if own is not None]
     check_combination(found, asked.episode == "sequence")
     of_reward: Mapping[str, Any] = as_settings(asked.reward_kwargs, "reward_kwargs")
     if of_reward.get("load_weight") and not any(one.loads for one in found):

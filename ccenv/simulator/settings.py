@@ -9,16 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-EXTENSIONS = {
-    "context": "ccenv.simulator.extensions.context:Context",
-    "concurrent": "ccenv.simulator.extensions.concurrent:Concurrent",
-    "oblivious": "ccenv.simulator.extensions.oblivious:Oblivious",
-    "fast_memory": "ccenv.simulator.extensions.loads:FastMemory",
-    "shared": "ccenv.simulator.extensions.loads:Shared",
-    "task": "ccenv.tasks.score:TaskScore",
-}
+from ccenv.base.registry import NameTable
+
+EXTENSIONS = NameTable(
+    {
+        "context": "ccenv.annexes.simulator.context:Context",
+        "concurrent": "ccenv.annexes.simulator.concurrent:Concurrent",
+        "oblivious": "ccenv.annexes.simulator.oblivious:Oblivious",
+        "fast_memory": "ccenv.annexes.simulator.loads:FastMemory",
+        "shared": "ccenv.annexes.simulator.loads:Shared",
+        "task": "ccenv.annexes.tasks.score:TaskScore",
+    }
+)
 """Settings that add something to the walk, in the order in which a simulator asks them -> the
-`Extension` that does it, "module:Class", imported where the setting is given."""
+`Extension` that does it, imported where the setting is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,25 +122,24 @@ class EnvironmentSettings:
     context: Mapping[str, Any] | None = field(
         default=None,
         metadata={
-            "help": "cost weights or budgets of each episode, see "
-            "`ccenv.simulator.extensions.context`"
+            "help": "cost weights or budgets of each episode, see `ccenv.annexes.simulator.context`"
         },
     )
     concurrent: str | None = field(
         default=None,
         metadata={
-            "help": "network updates between gates, see `ccenv.simulator.extensions.concurrent`"
+            "help": "network updates between gates, see `ccenv.annexes.simulator.concurrent`"
         },
     )
     oblivious: str | int | Sequence[int] | None = field(
         default=None,
-        metadata={"help": "steps of constant trace, see `ccenv.simulator.extensions.oblivious`"},
+        metadata={"help": "steps of constant trace, see `ccenv.annexes.simulator.oblivious`"},
     )
     fast_memory: int | None = field(
         default=None,
         metadata={
             "help": "blocks of a gate that lie in fast memory, others have to be loaded, see "
-            "`ccenv.simulator.extensions.loads`"
+            "`ccenv.annexes.simulator.loads`"
         },
     )
     shared: str | None = field(
@@ -145,7 +148,7 @@ class EnvironmentSettings:
     )
     task: Any = field(
         default=None,
-        metadata={"help": "a task of the suite, whose score is kept, see `ccenv.tasks.score`"},
+        metadata={"help": "a task of the suite, whose score is kept, see `annexes.tasks.score`"},
     )
 
 

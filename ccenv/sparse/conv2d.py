@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from ccenv.sparse import cpu
 from ccenv.sparse.linear import resolve_activation
-from ccenv.sparse.operands import Operands, as_autocast, check_sides, layer_sizes, on_use
+from ccenv.sparse.operands import Operands, as_autocast, check_sides, layer_sizes
 from ccenv.sparse.reference import (
     Activation,
     empty_sum,
@@ -97,8 +98,7 @@ def block_sparse_conv2d(
     route = choose_conv_route(operands, backend)
     if route == "kernels":
         fused = activation if isinstance(activation, str) else None
-        kernels = on_use("ccenv.sparse.cpu.conv_layer:kernel_conv2d")
-        y: Tensor = kernels(operands, stride, padding, fused, is_training)
+        y = cpu.kernel_conv2d(operands, stride, padding, fused, is_training)
         # A function of the user's runs on the result: it maps 0 to 0, so skipped groups stay zero.
         return y if act is None or fused is not None else act(y)
     if route == "grouped":

@@ -5,9 +5,10 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.base.values import shortened, shown
-from ccenv.sparse.operands import as_autocast, check_operands, on_use, plainly_fit
+from ccenv.sparse import cpu
+from ccenv.sparse.operands import as_autocast, check_operands, plainly_fit
 from ccenv.sparse.reference import Activation, grouped_linear, reference_linear
-from ccenv.sparse.routes import choose_route
+from ccenv.sparse.routes import choose_route, on_gpu
 
 ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -70,15 +71,13 @@ def block_sparse_linear(
     fused = activation if isinstance(activation, str) else None
     y: Tensor
     if route == "kernels":
-        kernels = on_use("ccenv.sparse.cpu.layer:kernel_linear")
-        y = kernels(operands, fused, is_training, sizes)
+        y = cpu.kernel_linear(operands, fused, is_training, sizes)
     elif route == "triton":
-        y = on_use("ccenv.sparse.gpu.layer:triton_linear")(operands, fused)
+        y = on_gpu("triton_linear")(operands, fused)
     elif route == "masked_dense" and x.is_cuda:
-        y = on_use("ccenv.sparse.gpu.dense:dense_linear")(operands, fused)
+        y = on_gpu("dense_linear")(operands, fused)
     elif route == "masked_dense":
-        masked, fused = on_use("ccenv.sparse.cpu.masked_dense:masked_dense_linear"), None
-        y = masked(operands, is_training=is_training)
+        y, fused = cpu.masked_dense_linear(operands, is_training=is_training), None
     else:
         y, fused = torch.nn.functional.linear(x, weight, bias), None
     return y if act is None or fused is not None else act(y)

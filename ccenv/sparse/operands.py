@@ -1,10 +1,5 @@
 """Operands of a layer: x, weight, bias and masks -> nothing, or an error that says what to do."""
 
-import functools
-import importlib
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -18,12 +13,9 @@ Sizes = tuple[int, int, int, int, int]
 """Rows, input blocks, units of one, output blocks, units of one; a side without a mask is one."""
 
 
-@functools.cache
-def on_use(path: str) -> Callable[..., Any]:
-    """A "module:function" that is imported on use, because numba or Triton takes its time."""
-    module, name = path.split(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
+def is_readable(tensor: Tensor) -> bool:
+    """Whether compiled code can read a tensor: on the CPU, and neither traced nor imagined."""
+    return tensor.is_cpu and type(tensor) is Tensor and not torch.compiler.is_compiling()
 
 
 def as_autocast(operands: Operands) -> Operands:

@@ -1,19 +1,22 @@
 """Which way a layer is computed: (operands, masks, backend) -> a route and its reason."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ccenv.base.annotations import checks_types
-from ccenv.base.registry import check_names
+from ccenv.base.registry import NameTable, check_names
+from ccenv.sparse import cpu
 from ccenv.sparse.operands import (
     Operands,
     Sizes,
     as_autocast,
     check_operands,
     layer_sizes,
-    on_use,
 )
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
@@ -26,6 +29,15 @@ ROUTES = {
     "triton": "Triton kernels compute the pairs of blocks that each row keeps",
     "grouped": "no kernel takes this device or dtype: torch multiplies the rows of each block",
 }
+GPU = NameTable(
+    {
+        "dense_linear": "ccenv.annexes.sparse_gpu.dense:dense_linear",
+        "gpu_route": "ccenv.annexes.sparse_gpu.routes:gpu_route",
+        "most_dense_macs": "ccenv.annexes.sparse_gpu.routes:most_dense_macs",
+        "triton_linear": "ccenv.annexes.sparse_gpu.layer:triton_linear",
+    }
+)
+"""What the kernels of a GPU offer, imported where there is one."""
 EDGE = 28
 """Units by which both sides of a kept pair of blocks count as wider than they are."""
 
@@ -38,6 +50,13 @@ class RouteChoice:
     """a name in `ROUTES`."""
     reason: str
     """one sentence."""
+
+
+@functools.cache
+def on_gpu(name: str) -> Callable[..., Any]:
+    """A function of the table `GPU`, looked up once."""
+    function: Callable[..., Any] = GPU[name]
+    return function
 
 
 def choose_route(
@@ -64,8 +83,7 @@ def choose_route(
             return "kernels"
         return cheapest(sizes, in_mask, out_mask, most_pairs(sizes))
     if x.is_cuda:
-        gpu_route = on_use("ccenv.sparse.gpu.routes:gpu_route")
-        route: str = gpu_route(x, weight, backend, is_training=is_training)
+        route: str = on_gpu("gpu_route")(x, weight, backend, is_training=is_training)
         return route
     return "grouped"
 
@@ -78,8 +96,7 @@ def hides_skipped(x: Tensor, macs: int, backend: str) -> bool:
     """
     if not x.is_cuda or backend != "auto":
         return False
-    most_dense_macs = on_use("ccenv.sparse.gpu.routes:most_dense_macs")
-    return bool(len(x) * macs < most_dense_macs(x))
+    return bool(len(x) * macs < on_gpu("most_dense_macs")(x))
 
 
 def cheapest(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None, most: float) -> str:
@@ -120,8 +137,7 @@ def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) ->
     second = None if out_mask is None else out_mask.contiguous()
     at = 0 if first is None else first.data_ptr()
     by = 0 if second is None else second.data_ptr()
-    count = on_use("ccenv.sparse.cpu.row_lists:count_pairs")
-    pairs: int = count(at, by, sizes[0], sizes[1], sizes[3])
+    pairs: int = cpu.count_pairs(at, by, sizes[0], sizes[1], sizes[3])
     return pairs
 
 

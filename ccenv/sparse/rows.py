@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ccenv.sparse.operands import on_use
+from ccenv.sparse import cpu
 from ccenv.sparse.reference import zero_where_skipped
 
 LEAST_FLOATS = 1 << 16
@@ -37,8 +37,7 @@ def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
         )
     on_cpu = shared.device.type == mask.device.type == "cpu"
     if shared.dtype == torch.float32 and on_cpu and len(shared) and len(mask):
-        y: Tensor = on_use("ccenv.sparse.cpu.rows:repeated")(shared.contiguous(), mask.contiguous())
-        return y
+        return cpu.repeated(shared.contiguous(), mask.contiguous())
     return zero_where_skipped(shared.repeat_interleave(len(mask) // max(1, len(shared)), 0), mask)
 
 
@@ -75,5 +74,5 @@ def merged(base: Tensor, added: Tensor, rows: Tensor, *, relu: bool) -> Tensor:
     arrays = [x.numpy() for x in map(as_lines, (base, added)) if x is not None]
     out = as_lines(y)
     assert out is not None
-    on_use("ccenv.sparse.cpu.elementwise_kernels:merge")(*arrays, rows.numpy(), out.numpy(), relu)
+    cpu.merge(*arrays, rows.numpy(), out.numpy(), relu)
     return y

@@ -11,8 +11,8 @@ from ccenv.runs.commands.frame import Parser, program, takes_trust
 from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
 
 if TYPE_CHECKING:
-    from ccenv.deploy.export import SkippingClassifier
-    from ccenv.deploy.generate import Written
+    from ccenv.annexes.deploy.export import SkippingClassifier
+    from ccenv.annexes.deploy.generate import Written
 
 
 def paragraph(
@@ -24,8 +24,8 @@ def paragraph(
     temperature: float,
 ) -> tuple[str, "Written"]:
     """What is written behind a start, as text and as symbols, with what it took."""
-    from ccenv.data.texts.windows import coding
-    from ccenv.deploy.generate import least_start, write
+    from ccenv.annexes.data.windows import coding
+    from ccenv.annexes.deploy.generate import least_start, write
 
     symbols, back = coding(dataset)
     given = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--temperature", type=float, default=0.7, help="0: the most probable bytes")
     takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
-    from ccenv.deploy.export import SkippingClassifier
+    from ccenv.annexes.deploy.export import SkippingClassifier
 
     path = exported_file(options.place)
     text, written = paragraph(

@@ -55,11 +55,11 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plays an agent on the suite and compares it; see --help."""
     options = make_parser().parse_args(arguments)
+    from ccenv.annexes.tasks import suite
     from ccenv.runs.engine.errors import say
     from ccenv.runs.suite.pictures import PAGE
     from ccenv.runs.suite.play import make_player, play_all
     from ccenv.runs.suite.reported import report
-    from ccenv.tasks import suite
 
     named = [suite[name] for name in options.task or []]
     skills = options.skill or ([] if named else [None])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.annexes.mask_table import write_table
+from ccenv.annexes.mask_table.table import SHIPPED, opened_table, small
 from ccenv.base.registry import check_names
-from ccenv.mask_table import write_table
-from ccenv.mask_table.table import SHIPPED, opened_table, small
 from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
@@ -88,7 +88,7 @@ def environment_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def build_and_write(options: argparse.Namespace) -> int:
     """Builds a table and writes it."""
-    from ccenv.mask_table.checks import MOST_BYTES
+    from ccenv.annexes.mask_table.checks import MOST_BYTES
     from ccenv.runs.mask_tables.build import build_table
 
     network, dataset = options.network, options.dataset

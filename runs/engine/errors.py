@@ -61,7 +61,7 @@ def error_place(error: BaseException) -> str:
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         package, *folders = frame.f_globals.get("__name__", "").split(".")
-        if package == "ccenv" and folders[:1] == ["agents"]:
+        if package == "ccenv" and folders[-2:-1] == ["agents"]:
             file = "/".join([*folders[:-1], Path(frame.f_code.co_filename).name])
             place = f" ({file}, line {line})"
     return place

@@ -20,7 +20,7 @@ from ccenv.runs.store.provenance import code_commit, data_of, load_average, mach
 from ccenv.simulator.evaluate import evaluate_context
 
 if TYPE_CHECKING:
-    from ccenv.simulator.extensions.context import Range
+    from ccenv.annexes.simulator.context import Range
 
 
 def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def latencies(env: Any, agent: Agent) -> list[dict[str, Any]]:
     """Measured time of one image and of 256; none of agents that search on the true label."""
     if agent.uses_labels:
         return []
-    from ccenv.deploy.latency import measure_latency
+    from ccenv.annexes.deploy.latency import measure_latency
 
     return [dataclasses.asdict(measure_latency(env, agent, size)) for size in (1, 256)]
 
@@ -135,7 +135,7 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
 def values_over(found: "Range", count: int = NUM_VALUES) -> list[float]:
     """Values evenly spread over a range, as they are drawn from it; both ends are among them.
 
-    >>> from ccenv.simulator.extensions.context import Range
+    >>> from ccenv.annexes.simulator.context import Range
     >>> [round(value, 2) for value in values_over(Range(0.1, 10.0, is_log=True))]
     [0.1, 0.32, 1.0, 3.16, 10.0]
     """

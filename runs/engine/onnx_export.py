@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.deploy.export_content import is_greedy
+from ccenv.annexes.deploy.masked_form import form_of
+from ccenv.annexes.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.data import load_split
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.export_content import is_greedy
-from ccenv.deploy.masked_form import form_of
-from ccenv.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.measures import mask_gap
 from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file

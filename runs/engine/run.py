@@ -54,7 +54,7 @@ class Options:
     resume: bool = True
     """go on from the checkpoint of an interrupted run, if there is one."""
     export: bool = False
-    """leave policy and network as one file, see `ccenv.deploy.export`."""
+    """leave policy and network as one file, see `ccenv.annexes.deploy.export`."""
     shared: frozenset[str] = frozenset()
     """settings that TensorBoard's name of the run leaves out, see `shared_settings` there."""
 
@@ -264,7 +264,7 @@ def export(plan: Plan, agent: Agent, target: Path) -> None:
     if OBLIVIOUS in plan.environment:
         warn("no classifier exported: it would touch only what it chooses, which is seen")
         return
-    from ccenv.deploy.export import SkippingClassifier
+    from ccenv.annexes.deploy.export import SkippingClassifier
 
     try:
         classifier = SkippingClassifier.from_agent(agent, **plan.agent_settings)

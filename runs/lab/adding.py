@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ccenv.agents.actor_critic import ActorCritic
+from ccenv.annexes.data import tasks
+from ccenv.annexes.networks.baselines.skip_gru import SkipGRU
 from ccenv.base.seeding import stream, stream_seed
-from ccenv.data.texts import tasks
-from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.runs.lab.experiment import Experiment, Options, Row
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.simulator.policy import Policy

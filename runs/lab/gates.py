@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.annexes.networks.pretrained.smollm import Llama
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.data.registry import SPLITS
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
-from ccenv.networks.pretrained.smollm import Llama
 from ccenv.runs.commands.frame import positive, whole_number
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.lab.experiment import Experiment, Options

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.annexes.networks.pretrained.packages import needed
+from ccenv.annexes.networks.pretrained.smollm import SMOLLM2_135M, gguf_reader
 from ccenv.base.registry import check_names
 from ccenv.data import SPLITS, Split
-from ccenv.networks.pretrained.packages import needed
-from ccenv.networks.pretrained.smollm import SMOLLM2_135M, gguf_reader
 
 
 def tokenizer() -> Any:

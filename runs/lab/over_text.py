@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent
 from ccenv.agents.rloo import Rloo
-from ccenv.agents.systems.gumbel import Gumbel
-from ccenv.agents.systems.straight_through import StraightThrough
+from ccenv.annexes.agents.gumbel import Gumbel
+from ccenv.annexes.agents.straight_through import StraightThrough
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp import dynamics
 from ccenv.runs.lab import over_text_experts as experts

@@ -20,15 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from ccenv.agents.systems.straight_through_ops import load_balance
+from ccenv.annexes.agents.straight_through_ops import load_balance
+from ccenv.annexes.networks.text.transformer import LanguageModel
+from ccenv.annexes.tasks.loading import moves
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.mdp import dynamics
 from ccenv.networks.core.abilities import Beforehand
 from ccenv.networks.core.protocol import Abilities
-from ccenv.networks.text.transformer import LanguageModel
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.loading import moves
 
 UPDATES, SEQUENCES, LEARNING_RATE, BALANCE = 3000, 64, 2e-3, 0.01
 """Of the network: updates, sequences of each, rate at the start, weight of the load balance."""

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ccenv.agents.systems.gumbel import Gumbel
-from ccenv.agents.systems.straight_through import StraightThrough
+from ccenv.annexes.agents.gumbel import Gumbel
+from ccenv.annexes.agents.straight_through import StraightThrough
 from ccenv.runs.lab import over_text
 from ccenv.runs.lab.experiment import Experiment, Options, Row
 

@@ -1,6 +1,6 @@
 """Problems over time with a known optimum, by who decides -> share of the way from random to it.
 
-Rules know what `ccenv.tasks` knows of a problem, but not the future. What is
+Rules know what `ccenv.annexes.tasks` knows of a problem, but not the future. What is
 searched or learned sees training and validation sequences; greedy masks are evaluated on others.
 Who learns has the same number of sequences; how many gradient steps it takes with those of one
 rollout stands beside it.
@@ -20,14 +20,14 @@ from torch import Tensor
 from ccenv.agents.actor_critic import ActorCritic
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
+from ccenv.annexes.tasks.loading import NUM_EXPERTS, TOKENS, best_of_documents
+from ccenv.annexes.tasks.refreshing import PATCH, PATCHES, REFRESH_PRICE, best_of_staleness
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.runs.lab.experiment import Experiment, Options, Row, formatted
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.loading import NUM_EXPERTS, TOKENS, best_of_documents
-from ccenv.tasks.refreshing import PATCH, PATCHES, REFRESH_PRICE, best_of_staleness
 
 FAST_MEMORY, LOAD_PRICE = 2, 0.6
 ROWS = 128

@@ -17,6 +17,9 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
+from ccenv.annexes.tasks import TASKS, Task, suite
+from ccenv.annexes.tasks.catalogue import VERSION
+from ccenv.annexes.tasks.real import Real
 from ccenv.base.files import write_whole
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
@@ -36,9 +39,6 @@ from ccenv.runs.suite.scores import (
 )
 from ccenv.runs.suite.standing import SOLVED, Standing, agent_table, runs_in_order, score_of
 from ccenv.runs.tables.sweep_table import markdown
-from ccenv.tasks import TASKS, Task, suite
-from ccenv.tasks.catalogue import VERSION
-from ccenv.tasks.real import Real
 
 TUNED_ON, TUNING_SEED = ("basic-8", "together-2", "depth-4", "drift-4"), 100
 RULE = "best simple rule"

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ccenv.annexes.mask_table import BuildPlan, MaskTable, build, drawn_menu, menus_of
+from ccenv.annexes.mask_table.checks import MOST_BYTES, check_size, num_rows
 from ccenv.base.annotations import annotations_of
 from ccenv.base.machine import cpu_model
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
-from ccenv.mask_table import BuildPlan, MaskTable, build, drawn_menu, menus_of
-from ccenv.mask_table.checks import MOST_BYTES, check_size, num_rows
 from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import checked, fits_json
 from ccenv.runs.store.identity import canonical, same

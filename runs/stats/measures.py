@@ -1,6 +1,6 @@
 """What a stored result says, and the numbers by which networks are compared.
 
-A symbol of a text is a byte, but for those that `ccenv.data.texts.windows` takes together as
+A symbol of a text is a byte, but for those that `ccenv.annexes.data.windows` takes together as
 "other": there a bit says that it is one of them, not which.
 """
 

@@ -16,6 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ccenv.agents.base import Agent
+from ccenv.annexes.tasks import Task
+from ccenv.annexes.tasks.catalogue import SCORE
 from ccenv.base.files import SEAL
 from ccenv.base.given_files import read_json
 from ccenv.base.registry import check_names
@@ -31,8 +33,6 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Program
 from ccenv.runs.suite.scores import LONGEST_ERROR, RUN, read_score, run_notes
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.tasks import Task
-from ccenv.tasks.catalogue import SCORE
 
 FOLDER = Path("runs/suite")
 """Of scores, seen from where a command is given."""

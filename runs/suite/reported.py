@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.annexes.tasks import TASKS
 from ccenv.base.values import shown
 from ccenv.runs.api import frame
 from ccenv.runs.store import REPORTS
@@ -20,7 +21,6 @@ from ccenv.runs.suite.scores import read_folder, recorded_runs
 from ccenv.runs.suite.standing import Standing, runs_in_order
 from ccenv.runs.tables.drawing import drawn_in_style
 from ccenv.runs.tables.sweep_table import html_table
-from ccenv.tasks import TASKS
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,6 +1,6 @@
 """Scores on disk: `score.json` files below a folder, and the package's record -> scored runs.
 
-An environment of the suite writes `score.json` (see `ccenv.tasks.score`); what else `ccenv suite`
+An environment of the suite writes `score.json` (see `annexes.tasks.score`); what else `ccenv suite`
 knows lies next to it in `run.json`. Recorded agents are one file of the package, which keeps of
 each run its score in every tenth of the budget.
 """
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccenv.annexes.tasks import TASKS
+from ccenv.annexes.tasks.catalogue import PARTS, SCORE, VERSION
 from ccenv.base.files import SEAL, seal_of, without
 from ccenv.base.given_files import read_json
 from ccenv.base.values import LONGEST_LABEL, check_printable, in_a_line, shown
-from ccenv.tasks import TASKS
-from ccenv.tasks.catalogue import PARTS, SCORE, VERSION
 
 RUN = "run.json"
 """Name of the file of `ccenv suite` next to a score."""
@@ -43,7 +43,7 @@ class ScoredRun:
     agent: str
     """as tables show it."""
     task: str
-    """a name in `ccenv.tasks.TASKS`."""
+    """a name in `ccenv.annexes.tasks.TASKS`."""
     seed: int
     """of environment and agent."""
     tenths: tuple[float, ...]
@@ -82,7 +82,7 @@ class Failure:
     agent: str
     """as tables show it."""
     task: str
-    """a name in `ccenv.tasks.TASKS`."""
+    """a name in `ccenv.annexes.tasks.TASKS`."""
     seed: int
     """of environment and agent."""
     why: str

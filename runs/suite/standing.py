@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ccenv.annexes.tasks import TASKS
+from ccenv.annexes.tasks.catalogue import SAID
 from ccenv.base.registry import check_names
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.stats.intervals import FEWEST, Interval, bootstrap, compare_intervals
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.suite.scores import UNNAMED, YOURS, Failure, ScoredRun, recorded
 from ccenv.runs.tables.sweep_table import Columns, Table, markdown, read_columns
-from ccenv.tasks import TASKS
-from ccenv.tasks.catalogue import SAID
 
 ALL = "all skills"
 """Name of the line over all tasks."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.mask_table import MaskTable, front
-from ccenv.mask_table.table import opened_table, table_path
+from ccenv.annexes.mask_table import MaskTable, front
+from ccenv.annexes.mask_table.table import opened_table, table_path
 from ccenv.runs.store.provenance import machine, versions
 from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read_columns
 

@@ -3,10 +3,10 @@
 import torch
 
 from ccenv.agents import AGENTS
+from ccenv.annexes.tasks.probe import NUM_DOMAINS, NUM_LABELS, PROBE_SETTINGS
 from ccenv.base.registry import resolve
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import walk
-from ccenv.tasks.probe import NUM_DOMAINS, NUM_LABELS, PROBE_SETTINGS
 from tests.ccenv import episodes
 
 

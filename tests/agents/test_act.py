@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.systems.act import Act, going_on, halt
-from ccenv.agents.systems.straight_through_ops import loss_under
+from ccenv.annexes.agents.act import Act, going_on, halt
+from ccenv.annexes.agents.straight_through_ops import loss_under
 from ccenv.simulator.rollout import collect_rollout, walk
 from tests.ccenv.episodes import seeded
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ccenv.agents.systems import allocation
-from ccenv.agents.systems.confidence import Confidence
+from ccenv.annexes.agents import allocation
+from ccenv.annexes.agents.confidence import Confidence
+from ccenv.annexes.tasks.allocation import allocate
 from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.tasks.allocation import allocate
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.tiny import write_prose
 

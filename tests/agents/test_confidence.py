@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
-from ccenv.agents.systems.confidence import MEASURES, Confidence, doubt_threshold
+from ccenv.annexes.agents.confidence import MEASURES, Confidence, doubt_threshold
 from ccenv.networks.core.protocol import dense_forward
 from tests.ccenv.episodes import seeded
 

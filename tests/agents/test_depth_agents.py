@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents.advantages import greedy_rewards
-from ccenv.agents.systems.blockdrop import BlockDrop
-from ccenv.agents.systems.pondernet import PonderNet, divergence, halting
-from ccenv.agents.systems.skipnet import SkipNet
+from ccenv.annexes.agents.blockdrop import BlockDrop
+from ccenv.annexes.agents.pondernet import PonderNet, divergence, halting
+from ccenv.annexes.agents.skipnet import SkipNet
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.simulator.rollout import collect_rollout, walk
 from tests.ccenv.episodes import seeded

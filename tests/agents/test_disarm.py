@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ccenv.agents.advantages import leave_one_out
 from ccenv.agents.distributions import IndependentBlocks
-from ccenv.agents.systems.disarm import AntitheticBlocks, against_others
+from ccenv.annexes.agents.disarm import AntitheticBlocks, against_others
 from ccenv.base.seeding import stream
 
 N = 3

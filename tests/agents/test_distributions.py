@@ -15,7 +15,7 @@ from ccenv.agents.distributions import (
     OrderedBlocks,
     keep_probability,
 )
-from ccenv.agents.systems.rloo_budget import NO_BLOCK, CountedBlocks
+from ccenv.annexes.agents.rloo_budget import NO_BLOCK, CountedBlocks
 from ccenv.base.masks import as_mask
 from ccenv.simulator.simulator import Simulator
 

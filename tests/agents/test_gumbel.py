@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probes import make_agent
 
-from ccenv.agents.systems.gumbel import relaxed_top_k
+from ccenv.annexes.agents.gumbel import relaxed_top_k
 from ccenv.base.masks import as_mask
 from ccenv.simulator.rollout import collect_rollout
 

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import EXPERTS
 
-from ccenv.agents.systems.noisy_topk import (
+from ccenv.annexes.agents.noisy_topk import (
     NoisyTopK,
     move_bias,
     smooth_load,
     squared_variation,
     top_gates,
 )
-from ccenv.agents.systems.straight_through_ops import soft_masked_logits
+from ccenv.annexes.agents.straight_through_ops import soft_masked_logits
 from ccenv.base.masks import gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import walk as walk_network

@@ -11,12 +11,12 @@ from torch.nn.functional import cross_entropy, linear
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.rloo import Rloo
-from ccenv.agents.systems.straight_through_ops import relaxed_rewards, soft_cost
+from ccenv.annexes.agents.straight_through_ops import relaxed_rewards, soft_cost
+from ccenv.annexes.networks.baselines.skip_gru import SkipGRU
+from ccenv.annexes.tasks.updating import Counter, Updating
 from ccenv.mdp.dynamics import initial
-from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.core.protocol import group_of, repeat_rows
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.tasks.updating import Counter, Updating
 from tests.ccenv.episodes import seeded
 
 LENGTH, PRICE = 5, 0.3

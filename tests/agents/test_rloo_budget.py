@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from ccenv.agents.scores import ONE_HOT
-from ccenv.agents.systems.rloo_budget import RlooBudget
+from ccenv.annexes.agents.rloo_budget import RlooBudget
+from ccenv.annexes.tasks.probe import (
+    NUM_DOMAINS,
+    NUM_LABELS,
+    probe_images,
+)
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.envs.vector import BlockSelectionVectorEnv
@@ -15,11 +20,6 @@ from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
 from ccenv.simulator.rollout import walk
-from ccenv.tasks.probe import (
-    NUM_DOMAINS,
-    NUM_LABELS,
-    probe_images,
-)
 
 IN_FEATURES = NUM_DOMAINS * NUM_LABELS
 

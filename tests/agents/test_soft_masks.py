@@ -12,9 +12,9 @@ from ccenv.agents.advantages import greedy_rewards
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.rloo import leave_one_out, normalised
-from ccenv.agents.systems.straight_through import straight_through
-from ccenv.agents.systems.straight_through_ops import load_balance, soft_masked_logits
-from ccenv.agents.systems.topk import TopK, balanced_plan, weighted_masks, within_capacity
+from ccenv.annexes.agents.straight_through import straight_through
+from ccenv.annexes.agents.straight_through_ops import load_balance, soft_masked_logits
+from ccenv.annexes.agents.topk import TopK, balanced_plan, weighted_masks, within_capacity
 from ccenv.base.masks import as_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP

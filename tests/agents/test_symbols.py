@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from ccenv.agents import AGENTS
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.scores import JOINT, ONE_HOT, LayerScores, random_table
-from ccenv.agents.systems.hash_routing import Hash, balanced_table
+from ccenv.annexes.agents.hash_routing import Hash, balanced_table
+from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.observations import LAST_SYMBOLS
 from tests.ccenv.episodes import NUM_SYMBOLS, seeded, windows
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import EXPERTS
 
-from ccenv.agents.systems.wta_retrieval import (
+from ccenv.annexes.agents.wta_retrieval import (
     WtaRetrieval,
     count_hits,
     draw_windows,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ccenv.annexes.tasks.catalogue import TASKS
 from ccenv.runs.comparing import Comparison
 from ccenv.runs.engine import pool
-from ccenv.tasks.catalogue import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "runs" / "examples").glob("*.py"))

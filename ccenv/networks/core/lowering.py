@@ -1,8 +1,8 @@
 """Lowered networks: (network) -> one list of operations with tensors, for back ends to read.
 
 A network says by `lower()` what it computes, or raises `ValueError` with the reason why it cannot.
-Back ends read that list and nothing else: the compiled call (`ccenv.deploy.fused`), graphs
-(`ccenv.deploy.masked_form`), single rows (`ccenv.deploy.short_walk`), the page of inputs. Each
+Back ends read that list and nothing else: in `ccenv.annexes.deploy` the compiled call
+(`fused`), graphs (`masked_form`) and single rows (`short_walk`), the page of inputs. Each
 operation reads what the one before it gives; the first one reads the inputs.
 """
 

@@ -22,8 +22,10 @@ from ccenv.base.values import Sizes, positive_int, positive_ints, shown
 from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, group_of
+from ccenv.sparse import cpu
 from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.operands import is_readable
 from ccenv.sparse.reference import zero_where_skipped
 from ccenv.sparse.rows import repeat_for_masks
 
@@ -178,8 +180,27 @@ class LayeredNetwork(GatedNetwork):
 
     @marked("counts_layers")
     def macs(self, gate: int, hidden: MLPHidden, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`; `ccenv.mdp.dynamics` compiles it."""
+        """See `GatedNetwork.macs`; `add_macs` has it compiled."""
         return layer_macs(self, gate, hidden.mask, mask)
+
+    def add_macs(
+        self, gate: int, hidden: MLPHidden, mask: Tensor, spent: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `GatedNetwork.add_macs`; in one compiled call, unless a subclass counts its own."""
+        counts_layers = has_mark(type(self).macs, "counts_layers")
+        if not (counts_layers and is_readable(mask) and is_readable(spent)):
+            return super().add_macs(gate, hidden, mask, spent)
+        before, is_last = hidden.mask, gate == len(self.gates) - 1
+        return cpu.layer_costs(
+            mask,
+            self.block_sizes[gate],
+            before,
+            self.widths[gate] if before is None else self.block_sizes[gate - 1],
+            head=self.head_sizes[0] if is_last else 0,
+            fixed=dense_tail_macs(self) if is_last else 0,
+            total=self.dense_macs,
+            spent=spent,
+        )
 
     def least_macs(self, gate: int) -> int:
         """See `Bounds`: the dense layers whose inputs no mask skips."""

@@ -128,6 +128,19 @@ class GatedNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def add_macs(
+        self, gate: int, hidden: Any, mask: Tensor, spent: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Adds what a mask, bool [rows, num_blocks] as executed, costs to the MACs spent before.
+
+        Returns:
+            MACs so far int64 [rows], and as shares of the dense network's this gate's and those so
+            far, float32 [rows] each.
+        """
+        step_macs = self.macs(gate, hidden, mask)
+        macs, total = spent + step_macs, self.dense_macs
+        return macs, (step_macs / total).float(), (macs / total).float()
+
     abilities: Abilities = ()
     """what else it can do: classes of `ccenv.networks.core.abilities` whose parts it has."""
     num_symbols: int | None = None

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.annexes.deploy.short_walk import fuse_policy
 from ccenv.base.clock import seconds_in_turns
 from ccenv.base.seeding import stream
 from ccenv.data import load_split, preprocessing
 from ccenv.data.transforms import as_floats, through
-from ccenv.deploy.short_walk import fuse_policy
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep

@@ -26,7 +26,7 @@ FEW_SIZES, ALL_SIZES = (16, 64), (4, 5, 8, 12, 16, 24, 32, 48, 64, 100, 128)
 """Units of a block."""
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 STARTERS = ("lists", "products", "gradients", "dense")
-"""Modules of `ccenv.sparse.gpu` that start kernels."""
+"""Modules of `ccenv.annexes.sparse_gpu` that start kernels."""
 POINTERS = {
     torch.float32: "*fp32",
     torch.float16: "*fp16",
@@ -55,7 +55,7 @@ class Compiler:
         stages: int = 1,
         **constants: Any,
     ) -> None:
-        """As `ccenv.sparse.gpu.plan.launch`."""
+        """As `ccenv.annexes.sparse_gpu.plan.launch`."""
         values = dict(zip(kernel.arg_names, args, strict=False)) | constants
         if list(values) != kernel.arg_names or programs < 1:
             raise ValueError(f"expected {kernel.arg_names} and a program, got {list(values)}")
@@ -98,7 +98,7 @@ class Compiler:
         """Lets everything that would start a kernel compile it instead."""
         with contextlib.ExitStack() as stack:
             for name in STARTERS:
-                stack.enter_context(mock.patch(f"ccenv.sparse.gpu.{name}.launch", self))
+                stack.enter_context(mock.patch(f"ccenv.annexes.sparse_gpu.{name}.launch", self))
             yield
 
 
@@ -134,7 +134,7 @@ def start_layer(
     leaves = [leaf.requires_grad_() for leaf in leaves]
     masks = mask if has_in_mask else None, mask if has_out_mask else None
     route = "dense:dense_linear" if is_dense else "layer:triton_linear"
-    y = import_object(f"ccenv.sparse.gpu.{route}", "route")((*leaves, *masks), "tanh")
+    y = import_object(f"ccenv.annexes.sparse_gpu.{route}", "route")((*leaves, *masks), "tanh")
     y.backward(torch.zeros_like(y))
 
 

@@ -1,6 +1,6 @@
 """Times block-sparse networks with their policies, and draws speed-up over density.
 
-A network that is being used runs in one compiled call, policy included (`ccenv.deploy.fused`); one
+A network that is being used runs in one compiled call, policy included (`deploy.fused`); one
 that an environment steps through, or that is being trained, runs layer by layer.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from ccenv.annexes.deploy.fused.classifier import Chooser, FusedClassifier
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP, MLPHidden, kept_units, layer_macs
 from ccenv.networks.core.protocol import forward, walk

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.annexes.deploy.short_walk import OneRow, why_not_one_row
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.deploy.short_walk import OneRow, why_not_one_row
 from ccenv.mdp.choosers import Chooser, mask_of
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import dense_forward, walk
@@ -90,7 +90,7 @@ def next_logits(
 def one_row_passes(
     network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]], policies: Sequence[Tensor]
 ) -> dict[str, Callable[[], Tensor]]:
-    """The same for a single input by `ccenv.deploy.short_walk`: "gated", "given" and "dense".
+    """The same for a single input by `deploy.short_walk`: "gated", "given" and "dense".
 
     A gate of one block is asked for a bit; masks are the pool's.
     """

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from ccenv.agents import AGENTS
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.deploy.export_content import is_greedy
+from ccenv.annexes.deploy.latency import plain_pass
+from ccenv.annexes.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.export_content import is_greedy
-from ccenv.deploy.latency import plain_pass
-from ccenv.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.runs.lab.benchmarks.cases import benchmark
 from ccenv.simulator.simulator import Simulator
 

@@ -14,6 +14,7 @@ import gymnasium as gym
 import torch
 
 import ccenv
+from ccenv.annexes.tasks import SKILLS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import Split
 from ccenv.envs import ENVIRONMENTS
@@ -28,7 +29,6 @@ from ccenv.runs.commands.list import cell_text, first_line, list_kind
 from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
-from ccenv.tasks import SKILLS
 
 PROMISED: dict[str, str] = {
     "ccenv.BlockSelectionEnv": "",
@@ -71,8 +71,8 @@ PROMISED: dict[str, str] = {
     "ccenv.simulator.rollout.collect_rollout": "",
     "ccenv.simulator.rollout.Rollout": "",
     "ccenv.simulator.evaluate.Evaluation": "",
-    "ccenv.deploy.export.SkippingClassifier": "",
-    "ccenv.deploy.fused.classifier.FusedClassifier": "",
+    "ccenv.annexes.deploy.export.SkippingClassifier": "",
+    "ccenv.annexes.deploy.fused.classifier.FusedClassifier": "",
     "ccenv.runs.config.sweep.Sweep": "",
     "ccenv.runs.config.sweep.Cell": "",
     "ccenv.runs.engine.study.Study": "",

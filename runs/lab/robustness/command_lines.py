@@ -38,7 +38,7 @@ WORK: dict[str, tuple[str, ...]] = {
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
-    "generate": ("ccenv.deploy.generate:write",),
+    "generate": ("ccenv.annexes.deploy.generate:write",),
     "export": ("ccenv.runs.engine.onnx_export:written",),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""

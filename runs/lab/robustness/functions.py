@@ -15,10 +15,11 @@ from torch import nn
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reference_policies import BlockDropout
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.data.user_data import check_given, given_split
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.rewards import REWARDS, make_reward, reward_parameters
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.command_lines import (
@@ -36,7 +37,6 @@ from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 ODD_OBJECTS: list[Any] = [
     np.array(3),

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.mask_table.header import Header, Menu
+from ccenv.annexes.mask_table.table import MaskTable, read_table, write_table
 from ccenv.base.checked_file import encode, load_tree, write_checked
 from ccenv.base.files import arrays_digest
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.header import Header, Menu
-from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights
 from ccenv.runs.config.command import read_config

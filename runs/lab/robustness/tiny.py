@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 SETTINGS: dict[str, Any] = {
     **PROBE_SETTINGS,

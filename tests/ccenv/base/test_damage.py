@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS, probe_network
 from ccenv.base import checked_file
 from ccenv.base.checked_file import check_finite, load_tree, read_checked, save_tree, write_checked
 from ccenv.data import load_split
@@ -21,7 +22,6 @@ from ccenv.networks.learning import training as weights
 from ccenv.networks.learning.training import Pretraining, frozen_weights
 from ccenv.rewards import latency
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import PROBE_SETTINGS, probe_network
 from tests.ccenv.episodes import seeded
 
 QUICK = Pretraining(batch_size=16, num_epochs=0, min_updates=3)

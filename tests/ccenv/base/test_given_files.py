@@ -10,9 +10,9 @@ import pytest
 from test_architecture import FILES, ROOT
 
 from ccenv.agents.foreign import open_policies
+from ccenv.annexes.mask_table.table import read_table
 from ccenv.base.files import read_parts
 from ccenv.base.given_files import check_content, read_json, read_text, read_toml
-from ccenv.mask_table.table import read_table
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.sweep_file import read_sweep
 from ccenv.runs.store.recorded import read_table as read_record
@@ -41,8 +41,8 @@ OPENED_ELSEWHERE = {
     "ccenv/rewards/latency.py": "sources of the package",
     "ccenv/data/toy.py": "data of the package",
     "ccenv/data/npz.py": "the user's own data, whose unpacked size is looked at first",
-    "ccenv/data/texts/files.py": "the user's own data",
-    "ccenv/networks/pretrained/packages.py": "installed packages, by their checksums",
+    "ccenv/annexes/data/files.py": "the user's own data",
+    "ccenv/annexes/networks/pretrained/packages.py": "installed packages, by their checksums",
     "runs/studies/paper/numbers.py": "data of the package",
     "runs/tables/drawing.py": "a picture in memory",
     "runs/commands/frame.py": "nowhere, to write to",

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
+from ccenv.annexes.data.windows import CONTEXT
 from ccenv.data import SPLITS, Rows, Split, load_split
-from ccenv.data.texts.windows import CONTEXT
 
 
 def pixels(count=40, shape=(3, 5, 7), seed=0):

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccenv.annexes.data import files as text_files
+from ccenv.annexes.data import windows as text
 from ccenv.data import SPLITS, load_split
-from ccenv.data.texts import files as text_files
-from ccenv.data.texts import windows as text
 
 
 def write(folder, files):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.split import transformed
 from ccenv.data.transforms import fit_transforms, fixed
@@ -15,7 +16,6 @@ from ccenv.networks.learning.training import Pretraining, fingerprint
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 EVERY = ("copies=3", "shift=2", "mirror", "halve", "standardise")
 SPLITS = ("train", "validation", "test")

@@ -10,10 +10,10 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 
 import ccenv
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp.action_codes import MAX_MENU, MENUS, BoxProbabilities, MaskMenu, make_code
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import EXPERTS, UNEVEN
 
 pytestmark = pytest.mark.usefixtures("no_warnings")

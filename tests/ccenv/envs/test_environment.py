@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import UNEVEN, same_bits
 
 PROBE = PROBE_SETTINGS

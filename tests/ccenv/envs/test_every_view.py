@@ -11,10 +11,10 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import ccenv
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.data import load_split
 from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import DOCUMENTS, EXPERTS, STALENESS, UNEVEN
 
 pytestmark = pytest.mark.usefixtures("no_warnings")

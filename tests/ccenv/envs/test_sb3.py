@@ -15,11 +15,11 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from ccenv.agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.envs.rows import RowInfo
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import UNEVEN
 
 pytestmark = pytest.mark.usefixtures("no_warnings")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.tasks.probe import PROBE_SETTINGS
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import DOCUMENTS
 
 envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')

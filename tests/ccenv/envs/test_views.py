@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ccenv
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.registry import UnexpectedKeywordError
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import same_bits
 
 PROBE = PROBE_SETTINGS

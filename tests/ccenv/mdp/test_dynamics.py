@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
@@ -23,7 +24,6 @@ from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import episode, masks_for, seeded
 
 PROBE = PROBE_SETTINGS

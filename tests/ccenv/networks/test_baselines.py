@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
-from ccenv.networks.baselines import text
-from ccenv.networks.baselines.dense import half
-from ccenv.networks.baselines.pruned import pruned, pruned_blocks
+from ccenv.annexes.networks.baselines import text
+from ccenv.annexes.networks.baselines.dense import half
+from ccenv.annexes.networks.baselines.pruned import pruned, pruned_blocks
+from ccenv.annexes.networks.text.embedding import TokenMLP
+from ccenv.annexes.networks.text.tokens import HashedRows
 from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import CoTrainer, Pretraining, frozen_weights
-from ccenv.networks.text.embedding import TokenMLP
-from ccenv.networks.text.tokens import HashedRows
 from ccenv.networks.vision.early_exit import cascade
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded

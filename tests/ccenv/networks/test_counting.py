@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
+from ccenv.annexes.networks.gating.gate import gate
+from ccenv.annexes.networks.gating.gateable import gateable
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import FURTHER, UncountedError, count, counted
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.gating.gateable import gateable
 
 rand = torch.rand
 

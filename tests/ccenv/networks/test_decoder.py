@@ -8,10 +8,10 @@ from torch import nn
 
 import ccenv
 from ccenv.agents.reinforce import Reinforce
+from ccenv.annexes.networks.gating.gate import gate
+from ccenv.annexes.networks.text.tokens import windows_of
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.unrolled import sequence_logits
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.text.tokens import windows_of
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_decoder import Writer, writer
 from tests.ccenv.networks.own_models import made

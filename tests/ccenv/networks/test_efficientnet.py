@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from ccenv.annexes.networks.pretrained import efficientnet as lite
+from ccenv.annexes.networks.pretrained.packages import packaged_path
 from ccenv.data.split import Split
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.protocol import forward
-from ccenv.networks.pretrained import efficientnet as lite
-from ccenv.networks.pretrained.packages import packaged_path
 from tests.ccenv.networks.tiny import MOBILE
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ccenv.deploy.fused.classifier import why_not_fused
+from ccenv.annexes.deploy.fused.classifier import why_not_fused
+from ccenv.annexes.networks.text.embedding import TokenMLP
 from ccenv.networks.core.protocol import dense_forward, forward
-from ccenv.networks.text.embedding import TokenMLP
 from tests.ccenv.networks.tiny import tokens_of
 
 

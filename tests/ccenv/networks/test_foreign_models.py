@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from ccenv.agents.rloo import Rloo
+from ccenv.annexes.networks.gating.gate import gate
+from ccenv.annexes.networks.gating.gateable import gateable
+from ccenv.annexes.networks.gating.gated_module import GatedModule
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.gating.gateable import gateable
-from ccenv.networks.gating.gated_module import GatedModule
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_models import made
 

@@ -8,11 +8,11 @@ import torch
 import torchvision
 from torch import nn
 
+from ccenv.annexes.networks.gating.gate import gate
+from ccenv.annexes.networks.gating.gateable import gateable
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward, forward
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.gating.gateable import gateable
 from tests.ccenv.networks.own_models import (
     CASES,
     TOKENS,

@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import linear
 
 import ccenv
-from ccenv.networks.baselines.text import GRU
+from ccenv.annexes.networks.baselines.text import GRU
 from ccenv.networks.core.protocol import dense_forward
 from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols
 

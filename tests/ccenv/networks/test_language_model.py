@@ -9,13 +9,13 @@ from torch.nn.functional import cross_entropy
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.deploy.generate import write
+from ccenv.annexes.networks.text.transformer import LanguageModel
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.generate import write
 from ccenv.envs.rendering import as_words
 from ccenv.networks.core.protocol import forward
-from ccenv.networks.text.transformer import LanguageModel
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator

@@ -10,10 +10,10 @@ from stable_baselines3.common.env_checker import check_env
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.deploy.fused.classifier import reads_symbols
+from ccenv.annexes.deploy.short_walk import why_not_short
 from ccenv.base.masks import full_mask
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.fused.classifier import reads_symbols
-from ccenv.deploy.short_walk import why_not_short
 from ccenv.mdp.observations import OBSERVATIONS
 from ccenv.networks import NETWORKS
 from ccenv.networks.core.abilities import Norms, ability

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.networks.text.ngram import best_pairs, counted_positions, ngram, pairs_of_length
 from ccenv.base.seeding import stream
 from ccenv.data import Split
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import frozen_weights
-from ccenv.networks.text.ngram import best_pairs, counted_positions, ngram, pairs_of_length
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
 

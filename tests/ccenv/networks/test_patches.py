@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ccenv.agents import AGENTS
+from ccenv.annexes.networks.text.patches import PatchModel
 from ccenv.networks.core.protocol import forward
-from ccenv.networks.text.patches import PatchModel
 from ccenv.simulator.rollout import walk
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols, write_prose

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
+from ccenv.annexes.networks.pretrained import efficientnet, packages, smollm
+from ccenv.annexes.networks.pretrained.efficientnet import efficientnet_lite0
+from ccenv.annexes.networks.pretrained.smollm import smollm2
 from ccenv.base.files import DamagedFileError
-from ccenv.networks.pretrained import efficientnet, packages, smollm
-from ccenv.networks.pretrained.efficientnet import efficientnet_lite0
-from ccenv.networks.pretrained.smollm import smollm2
 
 ABSENT = packages.PackagedFile("ccenv-no-such-package", "nothing/at/all.pth", "0" * 64)
 

@@ -6,10 +6,10 @@ import itertools
 import pytest
 import torch
 
+from ccenv.annexes.tasks.probe import probe_exit, probe_network, probe_residual
 from ccenv.data import load_split
 from ccenv.networks.core.check import bill_of
 from ccenv.networks.core.protocol import forward
-from ccenv.tasks.probe import probe_exit, probe_network, probe_residual
 from tests.agents.probes import block_masks, exit_masks, unit_masks
 
 PROBES = {

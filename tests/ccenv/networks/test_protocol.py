@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 import ccenv
-from ccenv.agents.systems.magnitude import Magnitude
+from ccenv.annexes.agents.magnitude import Magnitude
+from ccenv.annexes.simulator.context import least_macs
 from ccenv.networks.core.abilities import Norms
 from ccenv.networks.core.check import check_parts
 from ccenv.networks.core.exit_state import has_exits
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.core.protocol import NEEDED, as_gated, forward
-from ccenv.simulator.extensions.context import least_macs
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.tiny import masks_of

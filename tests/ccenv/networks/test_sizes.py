@@ -6,9 +6,9 @@ import itertools
 import pytest
 import torch
 
+from ccenv.annexes.networks.baselines.dense import DropoutMLP
+from ccenv.annexes.networks.text.embedding import TokenMLP
 from ccenv.networks import NETWORKS as BY_NAME
-from ccenv.networks.baselines.dense import DropoutMLP
-from ccenv.networks.text.embedding import TokenMLP
 from tests.ccenv.networks.tiny import LLAMA, NETWORKS, SYMBOLS, WINDOW
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ccenv.annexes.networks.pretrained import smollm as llama
 from ccenv.networks.core.protocol import dense_forward, forward, through
-from ccenv.networks.pretrained import smollm as llama
 from tests.ccenv.networks.tiny import LLAMA
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from ccenv.agents.reference_policies import BlockDropout
-from ccenv.agents.systems.entropy_threshold import EntropyThreshold, threshold_of
+from ccenv.annexes.agents.entropy_threshold import EntropyThreshold, threshold_of
+from ccenv.annexes.data.tasks import BURST, NUM_KEYS, SECOND_WAIT, surprise
+from ccenv.annexes.networks.text.patches import entropy
 from ccenv.base.seeding import stream
-from ccenv.data.texts.tasks import BURST, NUM_KEYS, SECOND_WAIT, surprise
 from ccenv.networks.core.exit_state import exit_losses
-from ccenv.networks.text.patches import entropy
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from tests.ccenv.episodes import seeded

@@ -5,6 +5,10 @@ import functools
 import torch
 from torch import nn
 
+from ccenv.annexes.networks.gating.gate import gate
+from ccenv.annexes.networks.pretrained.efficientnet import BlockGroup
+from ccenv.annexes.networks.pretrained.smollm import LlamaSizes
+from ccenv.annexes.networks.text.embedding import TokenMLP
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks import NETWORKS as BY_NAME
@@ -13,11 +17,7 @@ from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.pretrained.efficientnet import BlockGroup
-from ccenv.networks.pretrained.smollm import LlamaSizes
 from ccenv.networks.stages.linear import BlockLinear
-from ccenv.networks.text.embedding import TokenMLP
 from ccenv.networks.vision.conv import BlockConv2d
 from ccenv.networks.vision.residual import ResidualUnit
 from tests.ccenv.networks.own_decoder import writer

@@ -4,10 +4,10 @@ import pytest
 
 from ccenv import BlockSelectionVectorEnv
 from ccenv.agents import AGENTS
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.simulator.evaluate import evaluate
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 
 def test_a_limit_reaches_the_agent_that_takes_one_and_leaves_its_reward_alone():

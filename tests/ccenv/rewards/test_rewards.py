@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import episode, masks_for, seeded
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}

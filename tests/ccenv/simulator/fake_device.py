@@ -202,7 +202,7 @@ def where():
 
 def install(monkeypatch):
     """Puts the device where torch would look for one; kernels are started, and do nothing."""
-    from ccenv.sparse.gpu import dense, gradients, lists, products, routes
+    from ccenv.annexes.sparse_gpu import dense, gradients, lists, products, routes
 
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

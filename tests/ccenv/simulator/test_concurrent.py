@@ -13,14 +13,14 @@ from torch import nn
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.annexes.simulator import concurrent as concurrent_updates
+from ccenv.annexes.simulator.concurrent import compute_gradients, learner
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
-from ccenv.simulator.extensions import concurrent as concurrent_updates
-from ccenv.simulator.extensions.concurrent import compute_gradients, learner
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
@@ -236,9 +236,7 @@ def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(
     runs = []
     for own_thread in (True, False):
         if not own_thread:
-            monkeypatch.setattr(
-                "ccenv.simulator.extensions.concurrent.learner", lambda _: InThread()
-            )
+            monkeypatch.setattr("ccenv.annexes.simulator.concurrent.learner", lambda _: InThread())
         simulator = seeded(16, **network_of(network, concurrent=concurrent))
         agent = AGENTS["reinforce"](simulator)
         agent.learn(16 * 6)

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.annexes.simulator.context import Range, read_context
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.seeding import stream
 from ccenv.base.snapshot import state_of
 from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.extensions.context import Range, read_context
 from ccenv.simulator.resume import simulator_state
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import UNEVEN, episode, masks_for, seeded
 
 PRICES = {"cost_weight": (0.1, 10.0)}

@@ -5,8 +5,8 @@ import torch
 
 import ccenv
 from ccenv.agents import AGENTS
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.latency import measure_latency
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.deploy.latency import measure_latency
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.precision import dtype_of
 from ccenv.simulator.rollout import collect_rollout

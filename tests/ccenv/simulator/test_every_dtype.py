@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ccenv.agents.reference_policies import BlockDropout
+from ccenv.annexes.tasks.updating import Counter
 from ccenv.data import Split
 from ccenv.networks import NETWORKS
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.tasks.updating import Counter
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks import tiny
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ccenv.agents import AGENTS
+from ccenv.annexes.simulator.oblivious import Oblivious
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.extensions.oblivious import Oblivious
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.networks.core.parameters import FiniteWeights
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import masks_for, seeded
 
 # Co-trained weights need no pre-training; each view also takes its usual way, that of frozen ones.

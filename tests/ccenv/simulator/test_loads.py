@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ccenv.agents.searched import FixedMask
-from ccenv.simulator.extensions.loads import use
+from ccenv.annexes.simulator.loads import use
+from ccenv.annexes.tasks.loading import NUM_EXPERTS, TOKENS
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.loading import NUM_EXPERTS, TOKENS
 from tests.ccenv.episodes import DOCUMENTS, seeded
 
 BLOCKS = 6

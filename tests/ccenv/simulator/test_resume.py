@@ -17,13 +17,13 @@ from tensorboard.summary.writer import event_file_writer
 
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tensorboard import tracking
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.base.test_damage import flip
 from tests.ccenv.episodes import UNEVEN
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
+from ccenv.annexes.networks.baselines.skip_gru import SkipGRU
+from ccenv.annexes.tasks.updating import Updating
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
-from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.simulator import sequences
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.tasks.updating import Updating
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_decoder import writer
 

@@ -13,15 +13,15 @@ import torch
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.annexes.simulator import concurrent
+from ccenv.annexes.sparse_gpu import dense
+from ccenv.annexes.sparse_gpu import layer as gpu_layer
 from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.registry import resolve
 from ccenv.data import Split
 from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.simulator.extensions import concurrent
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.sparse.gpu import dense
-from ccenv.sparse.gpu import layer as gpu_layer
 from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import reference_linear
 from tests.ccenv.episodes import InThread, seeded

@@ -12,12 +12,12 @@ from torch.distributions import Bernoulli
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.systems.allocation import walk_menu
+from ccenv.annexes.agents.allocation import walk_menu
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.data import load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp.dynamics import initial
 from ccenv.simulator.evaluate import by_class, evaluate
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.agents.probes import make_agent, small
 from tests.ccenv.episodes import seeded
 

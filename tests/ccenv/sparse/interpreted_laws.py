@@ -11,12 +11,12 @@ import sparse_layers as layers
 import torch
 from sparse_layers import draw_layer, run
 
+from ccenv.annexes.sparse_gpu import gradients as gpu_gradients
+from ccenv.annexes.sparse_gpu import lists as gpu_lists
+from ccenv.annexes.sparse_gpu.dense import dense_linear
+from ccenv.annexes.sparse_gpu.layer import triton_linear
+from ccenv.annexes.sparse_gpu.routes import reason_against
 from ccenv.sparse import linear
-from ccenv.sparse.gpu import gradients as gpu_gradients
-from ccenv.sparse.gpu import lists as gpu_lists
-from ccenv.sparse.gpu.dense import dense_linear
-from ccenv.sparse.gpu.layer import triton_linear
-from ccenv.sparse.gpu.routes import reason_against
 
 ON_CARD = os.environ.get("TRITON_INTERPRET") != "1"
 WAYS = {

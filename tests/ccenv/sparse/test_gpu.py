@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.sparse.gpu import plan as gpu_plan
-from ccenv.sparse.gpu import routes
+from ccenv.annexes.sparse_gpu import plan as gpu_plan
+from ccenv.annexes.sparse_gpu import routes
 
 HERE, CPU = Path(__file__).parent, torch.device("cpu")
 needs_triton = pytest.mark.skipif(

@@ -5,9 +5,9 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
+from ccenv.annexes.sparse_gpu import dense, gradients, products
+from ccenv.annexes.sparse_gpu.lists import list_items
 from ccenv.runs.lab.benchmarks import gpu_registers
-from ccenv.sparse.gpu import dense, gradients, products
-from ccenv.sparse.gpu.lists import list_items
 
 # What a program may use of shared memory on every card from compute capability 8.0 on.
 SHARED_BYTES = 99 * 1024

@@ -11,10 +11,10 @@ from numba.core.caching import CacheImpl
 from sparse_layers import draw_layer, through
 
 from ccenv import explain_backend
+from ccenv.annexes.sparse_gpu import routes as gpu_routes
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.cpu.codegen import compiled as compiling
-from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.operands import layer_sizes
 from ccenv.sparse.routes import kept_pairs, most_pairs

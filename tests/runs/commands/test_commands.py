@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import ccenv
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.commands import eval as judging
 from ccenv.runs.commands import inspect, plot, train
 from ccenv.runs.config.command import command_line, read_config
@@ -15,7 +16,6 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.report import publish
 from ccenv.runs.store import folder as run_folder
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.runs.replay.stored_runs import edit
 
 PLANS = (

@@ -16,6 +16,7 @@ from typing import ClassVar
 import pytest
 
 from ccenv.agents.base import Agent
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.files import sealed
 from ccenv.base.masks import full_mask
 from ccenv.runs.commands import compare, frame
@@ -31,7 +32,6 @@ from ccenv.runs.report.publish import publish
 from ccenv.runs.store import recorded
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 from ccenv.runs.tables.sweep_table import COLUMNS
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS | {"images": 128, "batch_size": 64}
 

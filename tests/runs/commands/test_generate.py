@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import ccenv
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.deploy.generate import write
 from ccenv.base.seeding import stream
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.generate import write
 from ccenv.runs.commands import cli
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run

@@ -24,7 +24,7 @@ OPENS_STORED = ("eval", "validate", "inspect", "export")
 """Programs that follow names of stored runs and classifiers."""
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
-    "ccenv/deploy/masked_form.py": ("export",),
+    "ccenv/annexes/deploy/masked_form.py": ("export",),
     "runs/engine/onnx_export.py": ("export",),
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/commands/frame.py": tuple(COMMANDS),

@@ -19,11 +19,11 @@ from safetensors import SafetensorError
 from test_architecture import MODULES, tree_of
 
 from ccenv.agents.reinforce import Reinforce
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train
 from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.engine.listener import TIMED
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 ROOT = Path(__file__).parents[3]
 FRAMED = [*COMMANDS, "cli"]

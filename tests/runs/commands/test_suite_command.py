@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ccenv.agents.base import Agent
+from ccenv.annexes.tasks import TASKS
 from ccenv.runs.commands import cli
 from ccenv.runs.suite import play as playing
-from ccenv.tasks import TASKS
 
 
 class Mine(Agent):

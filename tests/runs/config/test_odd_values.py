@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import ccenv
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.rewards import make_reward
 from ccenv.runs.commands import train
 from ccenv.runs.config.agent_settings import (
@@ -17,7 +18,6 @@ from ccenv.runs.config.values import parse_value
 from ccenv.runs.lab.robustness.odd import NO_VALUES
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.base.test_odd_settings import ODD, refused
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False, "latency": False}

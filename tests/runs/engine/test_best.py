@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.commands import validate
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
@@ -14,7 +15,6 @@ from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.engine.listener import Best
 from ccenv.runs.replay.claims import check_curve
 from ccenv.runs.store import folder as run_folder
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 BATCH = 64
 # A network whose rate is far too large, and a policy that learns from it.

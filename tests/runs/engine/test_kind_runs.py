@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.simulator.context import read_context
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.base.files import sealed
 from ccenv.data import load_split
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.vision.residual import resnet
 from ccenv.runs.api import Run
@@ -22,8 +24,6 @@ from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
-from ccenv.simulator.extensions.context import read_context
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 SHORT = {"images": 128, "batch_size": 64, "latency": True}
 DIGITS = {"dataset": "digits", "weights": "cotrain"}

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import ccenv
 from ccenv import GatedMLP
 from ccenv.agents.base import Agent
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.checked_file import read_checked
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.runs.commands import train
@@ -21,7 +22,6 @@ from ccenv.runs.engine import run
 from ccenv.runs.engine.pool import RunRequest, do_task
 from ccenv.runs.store import folder, json_file, masks_file
 from ccenv.runs.store.identity import Program
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS | {
     "images": 256,

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import ccenv
+from ccenv.annexes.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.data import Split, load_split
 from ccenv.networks.core.check import bill_of
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
-from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.vision.early_exit import early_exit
 from ccenv.networks.vision.residual import resnet
 from ccenv.runs.lab import tables

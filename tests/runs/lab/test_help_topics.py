@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccenv.annexes.networks.pretrained.packages import packaged_path
+from ccenv.annexes.networks.pretrained.smollm import FILE, smollm2
 from ccenv.data import SPLITS
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.pretrained.packages import packaged_path
-from ccenv.networks.pretrained.smollm import FILE, smollm2
 from ccenv.runs.lab import help_topics
 from ccenv.runs.lab.help_topics import python_topics, tokenizer, topics, windows
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ccenv.mask_table import read_table
+from ccenv.annexes.mask_table import read_table
 from ccenv.runs.commands import cli
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.tables.mask_table import show_table

@@ -5,10 +5,10 @@ import torch
 
 import ccenv
 from ccenv.agents.reinforce import Reinforce
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.data import load_split
 from ccenv.runs.engine import run
 from ccenv.runs.engine.errors import CannotStartError
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64}
 OWN = SETTINGS | {"weights": "cotrain"}

@@ -14,6 +14,7 @@ from stored_runs import edit, one_run, opened, rewrite
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS, probe
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.base.files import SEAL
 from ccenv.base.given_files import read_json
@@ -29,7 +30,6 @@ from ccenv.runs.replay.replay import StoredMasks, ask, wrong_labels
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.untrusted_files import check_trusted
-from ccenv.tasks.probe import PROBE_SETTINGS, probe
 from tests.ccenv.episodes import STALENESS
 
 SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.reinforce import Reinforce
-from ccenv.deploy.export import SkippingClassifier
+from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.runs.commands import cli
 from ccenv.runs.engine import onnx_export
 from ccenv.runs.stats.measures import LEAST_GAP, mask_gap

@@ -10,9 +10,10 @@ from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
 from ccenv.agents.rloo import Rloo
 from ccenv.base.earlier_settings import EARLIER, Earlier, earlier_of
+from ccenv.annexes.deploy.export import SkippingClassifier
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.given_files import read_json
 from ccenv.base.registry import resolve
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands import train, validate
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
@@ -21,7 +22,6 @@ from ccenv.runs.engine.jobs import gather, make_jobs
 from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.store.untrusted_files import exported_file
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.runs.replay.stored_runs import rewrite
 
 RENAMED = [

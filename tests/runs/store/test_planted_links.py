@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ccenv.annexes.deploy import onnx_file
+from ccenv.annexes.deploy.onnx_file import Agreement
 from ccenv.base.files import replaced_when_whole, write_whole
-from ccenv.deploy import onnx_file
-from ccenv.deploy.onnx_file import Agreement
 from ccenv.runs.commands import export, inspect, train
 from ccenv.runs.engine import onnx_export
 from ccenv.runs.engine.collect_runs import gather_folders

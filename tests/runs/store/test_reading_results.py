@@ -12,6 +12,7 @@ from test_doors import put
 
 import ccenv
 from ccenv.base.earlier_settings import EARLIER, Earlier
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.files import SEAL, sealed
 from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
@@ -21,7 +22,6 @@ from ccenv.runs.lab import tables
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.store.untrusted_files import stored_result
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 TOY = Sweep(
     name="toy",

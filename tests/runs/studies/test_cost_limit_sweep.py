@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.engine.metadata import Tail
 from ccenv.runs.report.tables import limit_table
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 
 def fed(tail, costs, size=10, first=0):

@@ -10,6 +10,7 @@ import pytest
 
 import ccenv
 from ccenv.agents.base import Agent
+from ccenv.annexes.tasks import TASKS
 from ccenv.base.files import sealed, without
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.lab.suite_agents import RULE, skills_table, with_recorded, write_record
@@ -20,7 +21,6 @@ from ccenv.runs.suite.play import make_player, play_all
 from ccenv.runs.suite.reported import SuiteReport, report
 from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score
 from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
-from ccenv.tasks import TASKS
 
 SEEDS = range(3)
 

@@ -16,10 +16,10 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 import ccenv
+from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.runs.tensorboard.charts import OF_A_RUN
 from ccenv.runs.tensorboard.tracking import Tracker
-from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS | {
     "images": 512,

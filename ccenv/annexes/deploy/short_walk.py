@@ -1,0 +1,258 @@
+"""A policy and a network with little between them: (images) -> logits and masks.
+
+A network of affine maps runs in one compiled call (`fused`), one of stages here.
+
+One image goes through the modules and decisions of the lowered list alone: what a walk of many rows
+needs (which have stopped, which masks share an input) takes as long for one row as a small
+convolution does. Many images walk as everywhere, under the same rules.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.annexes.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
+from ccenv.annexes.simulator.context import affordable
+from ccenv.base.masks import as_mask, gate_values_of
+from ccenv.mdp.choosers import (
+    Chooser,
+    are_sampled,
+    check_maps,
+    check_number,
+    check_rule,
+    mask_of,
+)
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
+from ccenv.mdp.observations import LAST_SYMBOLS, Observer
+from ccenv.networks.core.exit_state import exit_look
+from ccenv.networks.core.lowering import (
+    AlwaysRun,
+    Leave,
+    Operation,
+    StageGate,
+    lowered,
+    why_not_lowered,
+)
+from ccenv.networks.core.protocol import num_blocks_of, walk
+from ccenv.simulator.policy import Policy, as_policy, follow
+
+IMAGES = 3
+"""Dimensions of an image."""
+
+
+@torch.no_grad()
+def look_and_compute(
+    policy: Policy,
+    surface: Any,
+    images: Tensor,
+    generator: torch.Generator | None,
+    budget: Tensor | None,
+    cache: Any = None,
+) -> tuple[StepOutcome, list[Tensor]]:
+    """Walks images through the layers as a rollout does, without rewards and MACs.
+
+    Args:
+        policy: chooses the masks.
+        surface: what policies read of an environment: a simulator, or a classifier's `Surface`.
+        images: as the network reads them.
+        generator: of the draws, None for greedy masks.
+        budget: float32 [batch], or None.
+        cache: of earlier positions, see `ccenv.networks.core.abilities.Continues`.
+
+    Returns:
+        Outcome of the last gate, and the masks as executed.
+    """
+    network = surface.network
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    follow(as_policy(policy), surface)
+    state = initial(network, images, labels, cache=cache, earlier=surface.earlier)
+    surface.state = state
+    as_policy(policy).begin_episode(surface)
+
+    def choose(state: EpisodeState) -> tuple[Tensor, Tensor | None]:
+        surface.state = state
+        action = policy.act(surface.observe(state), state.layer, generator)
+        mask = as_mask(action, surface.num_blocks[state.layer])
+        if budget is not None:
+            mask = affordable(network, state, mask, budget)
+        return mask, gate_values_of(action)
+
+    walked = list(outcomes(network, state, choose))
+    return walked[-1], [outcome.mask for outcome in walked]
+
+
+Decide = Callable[[int, Tensor, Tensor | None], bool | Tensor]
+"""(gate, features [1, ...] before it, an exit's answer) -> whether its one block is kept; of a gate
+of several blocks a mask, bool [1, num_blocks]."""
+
+
+class OneRow:
+    """A network, as it is packed now, for one input at a time; without gradients."""
+
+    def __init__(self, network: Any) -> None:
+        """Takes the modules of a network that run now: pack it first."""
+        reason = why_not_one_row(network)
+        if reason is not None:
+            raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")
+        with torch.no_grad():
+            operations = lowered(network).operations
+        gates = [found for found in operations if not isinstance(found, AlwaysRun)]
+        self.stages = [found.stage if isinstance(found, StageGate) else None for found in gates]
+        """of each gate, None of an exit."""
+        numbers = itertools.count()
+        self.operations: list[tuple[Operation, int]] = [
+            (found, -1 if isinstance(found, AlwaysRun) else next(numbers)) for found in operations
+        ]
+        """each with the number of its gate, -1 of none."""
+
+    def __call__(self, inputs: Tensor, decide: Decide) -> Tensor:
+        """Logits [1, num_classes] of inputs [1, ...]; gates behind an exit taken are not asked."""
+        x, before = inputs, None
+        for found, gate in self.operations:
+            if isinstance(found, AlwaysRun):
+                x, before = found.module(x), None
+            elif isinstance(found, Leave):
+                early: Tensor = found.head(x)
+                if not decide(gate, x, early):
+                    return early
+            else:
+                assert isinstance(found, StageGate)
+                stage, kept = found.stage, decide(gate, x, None)
+                if isinstance(kept, Tensor):
+                    x = stage(x, kept, before)
+                    before = kept if stage.marks_output else None
+                else:
+                    x, before = stage.of_one(x, kept), None
+        return x
+
+    def look(self, gate: int, x: Tensor, early: Tensor | None) -> Tensor:
+        """Features offered at a gate: float32 [1, look_size]."""
+        stage = self.stages[gate]
+        if stage is not None:
+            return stage.look(x)
+        assert early is not None
+        return exit_look(early, x)
+
+
+def why_not_one_row(network: Any) -> str | None:
+    """Why a network has no single rows, None where it has."""
+    reason = why_not_lowered(network)
+    if reason is not None:
+        return reason
+    kinds = [type(found) for found in lowered(network).operations]
+    others = [kind.__name__ for kind in kinds if kind not in (AlwaysRun, StageGate, Leave)]
+    return f"it has no stages, but {others[0]}" if others else None
+
+
+Answer = tuple[Tensor, list[Tensor]]
+"""Logits, and the mask of each gate."""
+
+
+class ShortWalk:
+    """Images to logits and masks, with the weights that the network has now."""
+
+    def __init__(self, network: Any, choosers: Sequence[Chooser]) -> None:
+        """Takes a packed network and a chooser for each gate; ValueError if they do not fit."""
+        check_number(choosers, len(network.gates))
+        for chooser, gate in zip(choosers, network.gates, strict=True):
+            check_rule(chooser, gate.num_blocks)
+            check_maps(chooser, gate.look_size, gate.num_blocks)
+        self.network, self.choosers = network, list(choosers)
+        self.one = OneRow(network)
+        self.num_blocks = num_blocks_of(network)
+        self.draws = are_sampled(choosers)
+        self.prepare: Callable[[Tensor], Tensor] | None = None
+        """makes what the network sees of the images that a call is given; None: they are it."""
+        self.stream: Callable[[Tensor], torch.Generator] | None = None
+        """what draws the masks of images where a call is given no generator."""
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Answer:
+        """Classifies images.
+
+        Args:
+            images: [batch, ...], or what `prepare` wants.
+            generator: of the uniform numbers of the rules "sampled" and "sampled_k".
+
+        Returns:
+            Logits [batch, num_classes], and bool [batch, num_blocks] for each gate; behind an exit
+            that one image alone has taken, nothing is kept.
+
+        Raises:
+            ValueError: if there is no generator to draw from.
+        """
+        if self.prepare is not None:
+            images = self.prepare(images)
+        if self.draws and generator is None:
+            if self.stream is None:
+                raise ValueError("expected a generator: masks are drawn")
+            generator = self.stream(images)
+        uniforms: list[Tensor | None] = [None] * len(self.num_blocks)
+        if self.draws:
+            uniforms = [torch.rand(len(images), n, generator=generator) for n in self.num_blocks]
+        return (self._one if len(images) == 1 else self._many)(images, uniforms)
+
+    def _one(self, image: Tensor, uniforms: Sequence[Tensor | None]) -> Answer:
+        masks: list[Tensor] = []
+
+        def decide(gate: int, x: Tensor, early: Tensor | None) -> bool | Tensor:
+            seen, blocks = self.one.look(gate, x, early), self.num_blocks[gate]
+            masks.append(mask_of(self.choosers[gate], seen, uniforms[gate], blocks))
+            return bool(masks[-1]) if blocks == 1 else masks[-1]
+
+        logits = self.one(image, decide)
+        rest = self.num_blocks[len(masks) :]
+        return logits, [*masks, *(torch.zeros(1, n, dtype=torch.bool) for n in rest)]
+
+    def _many(self, images: Tensor, uniforms: Sequence[Tensor | None]) -> Answer:
+        masks: list[Tensor] = []
+
+        def choose(gate: int, hidden: Any) -> Tensor:
+            seen, blocks = self.network.look(gate, hidden), self.num_blocks[gate]
+            masks.append(mask_of(self.choosers[gate], seen, uniforms[gate], blocks))
+            return masks[-1]
+
+        return walk(self.network, images, choose), masks
+
+
+def fuse_policy(
+    network: Any,
+    policy: Any,
+    observe: Observer,
+    image_shape: tuple[int, ...],
+    *,
+    deterministic: bool,
+) -> FusedClassifier | ShortWalk | None:
+    """A policy and its network with little between them, None where that cannot be.
+
+    Args:
+        network: of affine maps, which run in one compiled call, or a `GatedSequential`.
+        policy: says how it chooses by a method `choosers(deterministic=...)`, as agents do.
+        observe: how the policy looks at states; one with a context is not fused.
+        image_shape: of one input, such as channels, height and width.
+        deterministic: greedy masks, instead of sampled ones.
+    """
+    choosers = as_policy(policy).choosers(deterministic=deterministic)
+    if choosers is None or type(observe) is not Observer:
+        return None
+    if why_not_fused(network) is None:
+        look = LAST_SYMBOLS if reads_symbols(network) else "summary"
+        if observe.kind not in ("layer_input", look):
+            return None
+        return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
+    if observe.kind != "layer_input" or why_not_short(network, image_shape) is not None:
+        return None
+    return ShortWalk(network, choosers)
+
+
+def why_not_short(network: Any, image_shape: tuple[int, ...]) -> str | None:
+    """Why a network does not run in a `ShortWalk`, None where it does."""
+    if len(image_shape) != IMAGES:
+        return "its inputs are no images"
+    kinds = {(p.device.type, p.dtype) for p in network.parameters()}
+    if kinds != {("cpu", torch.float32)}:
+        return "it is not float32 on the CPU"
+    return why_not_one_row(network)

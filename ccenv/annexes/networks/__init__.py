@@ -1,0 +1,1 @@
+"""Networks that are asked for by name, and what gates a model of the user."""

@@ -1,0 +1,415 @@
+"""A decoder gated at every position of a sequence: (symbol, what earlier ones left) -> the next.
+
+Which children run is decided at every position. A position that skips an attention leaves no keys
+and values there, and later positions read those of the others, as in "mixture-of-depths" (Raposo et
+al. 2024, arXiv 2404.02258). The cache has a place for every position of a window, and an attention
+reads all of them, those that are empty with a share of zero: a position costs the same wherever it
+is.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.annexes.networks.gating.answers import START, answer_of, parameters_of
+from ccenv.annexes.networks.gating.gated_calls import Unit
+from ccenv.annexes.networks.gating.gated_module import GatedModule, Walk
+from ccenv.annexes.networks.gating.recorder import plain
+from ccenv.annexes.networks.gating.trace import (
+    BY_HAND,
+    Following,
+    Instruction,
+    Ref,
+    RowsAlong,
+    Trace,
+    part_of,
+    substituted,
+)
+from ccenv.annexes.networks.text.tokens import (
+    check_owner,
+    check_windows,
+    sequences_of,
+    windows_of,
+    windows_up_to,
+)
+from ccenv.base.masks import as_mask, gate_values_of
+from ccenv.networks.core.abilities import Caches, Continues, ReadsEarlier
+from ccenv.networks.core.exit_state import Flow
+from ccenv.networks.core.precision import in_own_dtype
+from ccenv.networks.core.protocol import Abilities, Earlier
+
+CACHE, PLACES, MASK = "cache", "places", "mask"
+"""Names of what a decoder is given next to the symbol."""
+CACHES = ("cache", "past_key_values")
+"""Names of the cache among the arguments of a decoder: since transformers 5.20, and before."""
+NEEDED = ("attention_mask", "position_ids", "use_cache")
+"""Further arguments of a decoder."""
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Past:
+    """Keys and values of sequences, each at its place; a layer's are made when they are written."""
+
+    window: int
+    """places of a sequence; the last one leaves nothing."""
+    pairs: dict[int, Pair] = field(default_factory=dict)
+    """layer -> [sequences, heads, window - 1, head_size] each."""
+    there: dict[int, Tensor] = field(default_factory=dict)
+    """layer -> bool [sequences, window - 1]; places that have not skipped it."""
+
+    def pair(self, layer: int, like: Pair, sequences: int) -> Pair:
+        """A layer's keys and values; zeros where there are none yet, like those of one place."""
+        if layer not in self.pairs:
+            sizes = ((sequences, one.shape[1], self.window - 1, one.shape[3]) for one in like)
+            keys, values = (one.new_zeros(size) for one, size in zip(like, sizes, strict=True))
+            there = torch.zeros(sequences, self.window - 1, dtype=torch.bool, device=keys.device)
+            self.pairs[layer], self.there[layer] = (keys, values), there
+        return self.pairs[layer]
+
+    def write(
+        self, layer: int, rows: Tensor, places: Tensor, left: "LeftPair", sequences: int
+    ) -> None:
+        """Puts in what rows leave, int64 [n], at a place each; nothing of those that skip it."""
+        there = left.is_there
+        for cached, own in zip(self.pair(layer, left.pair, sequences), left.pair, strict=True):
+            own = own[:, :, 0]
+            own = own if there is None else torch.where(there[:, None, None], own, 0.0)
+            cached[rows, :, places] = own
+        # A number would be copied to the device.
+        self.there[layer][rows, places] = (
+            torch.ones_like(rows, dtype=torch.bool) if there is None else there
+        )
+
+    def copied(self) -> "Past":
+        """A copy: an update goes back through what earlier positions have read."""
+        pairs = {
+            layer: (keys.clone(), values.clone()) for layer, (keys, values) in self.pairs.items()
+        }
+        return Past(self.window, pairs, {layer: one.clone() for layer, one in self.there.items()})
+
+
+@dataclass(frozen=True)
+class CarriedPairs:
+    """What positions leave, before the next one of each row."""
+
+    owner: Any = field(repr=False)
+    """the network whose keys and values these are; None while a model is recorded."""
+    past: Past
+    sequences: int
+    """how many the past has."""
+    sequence: Tensor
+    """int64 [rows]; the sequence of each row."""
+    place: Tensor
+    """int64 [rows]; its next place there."""
+    at: int | None = None
+    """the place of all rows, where the host knows it without a look at the device."""
+
+
+@dataclass(frozen=True)
+class LeftPair:
+    """Keys and values that rows leave in a layer."""
+
+    rows: Tensor | None
+    """int64 [n], which rows; None: all."""
+    pair: Pair
+    """[n, heads, 1, head_size] each."""
+    is_there: Tensor | None = None
+    """bool [n]; False of rows that are computed and skip it all the same. None: all are."""
+
+
+class Memory(Following):
+    """The cache as a decoder's layers know it, for one position of each row."""
+
+    def __init__(
+        self,
+        carried: CarriedPairs,
+        left: dict[int, LeftPair] | None = None,
+        rows: Tensor | None = None,
+    ) -> None:
+        """Takes what earlier positions leave, what this one leaves, and which rows these are."""
+        self.carried, self.rows = carried, rows
+        self.left = {} if left is None else left
+
+    def __copy__(self) -> "Memory":
+        return Memory(self.carried, dict(self.left), self.rows)
+
+    def at_rows(self, rows: Tensor) -> "Memory":
+        """Some rows, which leave what they leave where all do."""
+        rows = rows if self.rows is None else self.rows.index_select(0, rows)
+        return Memory(self.carried, self.left, rows)
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> Pair:
+        """Adds a position's keys and values: [n, heads, 1, head_size] -> those of all places."""
+        self.left[layer] = LeftPair(self.rows, (keys, values))
+        past, which = self.carried.past, self.carried.sequence
+        which = which if self.rows is None else which.index_select(0, self.rows)
+        before = past.pair(layer, (keys, values), self.carried.sequences)
+        return (
+            torch.cat([before[0].index_select(0, which), keys], dim=2),
+            torch.cat([before[1].index_select(0, which), values], dim=2),
+        )
+
+    def get_seq_length(self, *_: Any, **__: Any) -> int:
+        """Places before the last one, as transformers ask for them."""
+        return self.carried.past.window - 1
+
+
+class DecoderPosition:
+    """A model is asked with one symbol of each row, and what earlier ones left."""
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        """Takes a decoder and an example [1, window]; ValueError of what is none."""
+        known = parameters_of(model)
+        self.cache = next((name for name in CACHES if name in known), None)
+        if self.cache is None or not all(name in known for name in NEEDED):
+            raise ValueError(
+                f"expected a decoder with positions=True, whose forward takes "
+                f"{', '.join(NEEDED)} and {' or '.join(CACHES)}, got {type(model).__name__}; take "
+                "positions=False"
+            )
+        if example.dtype != torch.int64 or example.ndim != 2 or example.shape[1] < 2:
+            raise ValueError(
+                "expected an example of a window of symbols with positions=True, int64 [1, length] "
+                f"of at least 2, got {example.dtype} {list(example.shape)}"
+            )
+        self.window = example.shape[1]
+
+    def inputs(self, example: Tensor, rows: int) -> dict[str, Any]:
+        """Inputs by name: the first symbol of an example, for so many rows."""
+        symbols = example[:, :1].repeat_interleave(rows, 0)
+        numbers = torch.arange(rows, device=example.device)
+        return {
+            START: symbols,
+            PLACES: torch.zeros_like(symbols),
+            MASK: torch.zeros(rows, 1, 1, self.window, device=example.device),
+            CACHE: Memory(begun(None, self.window, numbers)),
+        }
+
+    def __call__(self, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """What the model answers."""
+        assert self.cache is not None
+        return answer_of(
+            model,
+            inputs[START],
+            position_ids=inputs[PLACES],
+            attention_mask=inputs[MASK],
+            use_cache=True,
+            **{self.cache: inputs[CACHE]},
+        )
+
+
+def begun(owner: Any, window: int, sequence: Tensor) -> CarriedPairs:
+    """Before the first position of sequences, one a row: numbers int64 [rows]."""
+    return CarriedPairs(
+        owner, Past(window), len(sequence), sequence, torch.zeros_like(sequence), at=0
+    )
+
+
+def mask_at(layer: int) -> Ref:
+    """Name of a layer's attention mask."""
+    return Ref(f"{MASK}_{layer}")
+
+
+class Renamed(dict[str, Ref]):
+    """Names in the place of names; others stay."""
+
+    def __missing__(self, name: str) -> Ref:
+        return Ref(name)
+
+
+def with_own_masks(model: nn.Module, found: Trace) -> tuple[Trace, dict[str, int]]:
+    """A trace in which each layer gets a mask of its own; and the layer of each call.
+
+    Raises:
+        ValueError: if a call runs several layers, or does not get the mask that the model got.
+    """
+    root: Any = SimpleNamespace(model=model, **found.constants)
+    one = {name: both[0] for name, both in found.values.items()}
+    nodes: list[Instruction] = []
+    layers: dict[str, int] = {}
+    for node in found.instructions:
+        needs = node.needs()
+        if CACHE in needs:
+            memory = Memory(one[CACHE].carried)
+            with torch.no_grad():
+                node.run(lambda path: part_of(root, path), one | {CACHE: memory})
+            if memory.left:
+                path = plain(str(node.target))
+                if len(memory.left) > 1 or MASK not in needs:
+                    why = (
+                        "runs several layers" if len(memory.left) > 1 else "gets no attention_mask"
+                    )
+                    raise ValueError(
+                        "expected layers that are called one by one with the attention_mask that "
+                        f"the model got, with positions=True, but {path!r} {why}; {BY_HAND}"
+                    )
+                (layer,) = memory.left
+                layers[node.name] = layer
+                args, kwargs = substituted(
+                    (node.args, dict(node.kwargs)), Renamed({MASK: mask_at(layer)})
+                )
+                node = dataclasses.replace(node, args=args, kwargs=kwargs)
+        nodes.append(node)
+    own: dict[str, Any] = {mask_at(layer): found.values[MASK] for layer in layers.values()}
+    return dataclasses.replace(
+        found,
+        instructions=nodes,
+        values={**found.values, **own},
+        layouts={**found.layouts, **dict.fromkeys(own, RowsAlong(0))},
+    ), layers
+
+
+class GatedDecoder(GatedModule):
+    """A decoder whose masks are chosen at every position; `gate` with `positions=True` makes it."""
+
+    abilities: Abilities = (*GatedModule.abilities, ReadsEarlier, Caches, Continues)
+    num_symbols: int
+
+    def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
+        """Cuts a decoder at the gated calls."""
+        found, layers = with_own_masks(model, found)
+        super().__init__(model, found, units)
+        self.window: int = found.values[CACHE][0].carried.past.window
+        self.layers = layers
+        self.num_symbols, self.look_tokens = self.num_classes + 1, min(4, self.window)
+        self.read = {name for node in found.instructions for name in node.needs()} | {CACHE}
+        for ended in self.plan.ends.values():
+            if CACHE in ended:
+                ended.remove(CACHE)
+
+    def measure(self, example: Tensor) -> None:
+        """See `GatedModule.measure`: the costs are those of a position."""
+        cache = self.empty_cache(example)
+        self.measure_from(lambda: self.start_cached(example, cache))
+
+    def empty_cache(self, inputs: Tensor) -> CarriedPairs:
+        """See `Continues`."""
+        check_windows(inputs, self.window)
+        return begun(self, self.window, torch.arange(len(inputs), device=inputs.device))
+
+    def start_cached(self, inputs: Tensor, cache: CarriedPairs) -> Walk:
+        """See `Caches.start_cached`; the state holds what later positions read.
+
+        Raises:
+            ValueError: if the cache is another network's.
+        """
+        check_owner(cache, self)
+        values: dict[str, Any] = {
+            START: inputs[:, -1:],
+            PLACES: cache.place[:, None],
+            CACHE: Memory(cache),
+        }
+        values |= {mask_at(layer): self._mask(cache, layer) for layer in self.layers.values()}
+        return self._begin(len(inputs), {k: v for k, v in values.items() if k in self.read})
+
+    def _mask(self, cache: CarriedPairs, layer: int) -> Tensor:
+        """What is added to the scores of a layer's attention: [rows, 1, 1, window]."""
+        kind = next(p for p in self.model.parameters() if p.is_floating_point())
+        mask = kind.new_full((len(cache.place), 1, 1, self.window), -torch.inf)
+        mask[..., -1] = 0
+        there = cache.past.there.get(layer)
+        if there is not None:
+            places = torch.arange(self.window - 1, device=there.device)
+            reads = there.index_select(0, cache.sequence) & (places < cache.place[:, None])
+            mask[:, 0, 0, :-1].masked_fill_(reads, 0)
+        return mask
+
+    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
+        """Runs the earlier positions of inputs one by one: int64 [rows, window].
+
+        They keep everything where `earlier` does not decide.
+
+        Raises:
+            ValueError: if the inputs are no windows of its symbols.
+        """
+        check_windows(inputs, self.window)
+        found = sequences_of(inputs, self.num_classes)
+        windows = windows_of(found.symbols, self.window, self.num_classes)
+        carried: CarriedPairs | None = self.empty_cache(windows[:, 0])
+        past = Past(self.window)
+        for place in range(found.symbols.shape[1]):
+            assert carried is not None
+            past = carried.past
+            if place == found.symbols.shape[1] - 1:
+                break
+            hidden = self.start_cached(windows[:, place], carried)
+            for gate, own in enumerate(self.gates):
+                action = None
+                if earlier is not None:
+                    with torch.no_grad():
+                        action = in_own_dtype(earlier, gate, hidden, windows[:, place])
+                mask = None if action is None else as_mask(action, own.num_blocks)
+                weights = None if action is None else gate_values_of(action)
+                hidden = self.step(gate, hidden, mask, weights)
+            carried = self.cache_after(hidden)
+        at = found.symbols.shape[1] - 1 if len(inputs) == 1 else None
+        return CarriedPairs(self, past, len(found.symbols), found.sequence, found.place, at)
+
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Walk:
+        """See `GatedNetwork.start`; earlier positions as in `cache`."""
+        return self.start_cached(inputs, self.cache(inputs, earlier))
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
+        """See `Continues`."""
+        rows = windows_up_to(inputs, self.window, self.num_classes)
+        return self.cache(rows[-1:], earlier)
+
+    def cache_after(self, hidden: Walk) -> CarriedPairs | None:
+        """See `Continues`.
+
+        Raises:
+            ValueError: if several rows share a sequence.
+        """
+        memory: Memory = hidden.values[CACHE]
+        carried = memory.carried
+        if len(carried.sequence) != carried.sequences:
+            raise ValueError(
+                f"expected one row for each sequence, got {len(carried.sequence)} of "
+                f"{carried.sequences}"
+            )
+        at = int(carried.place.max()) if carried.at is None else carried.at
+        if at >= self.window - 1:
+            return None
+        past = carried.past.copied() if torch.is_grad_enabled() else carried.past
+        for layer, left in memory.left.items():
+            rows = torch.arange(len(carried.place), device=carried.place.device)
+            rows = rows if left.rows is None else left.rows
+            places = carried.place.index_select(0, rows)
+            past.write(layer, rows, places, left, carried.sequences)
+        return dataclasses.replace(carried, past=past, place=carried.place + 1, at=at + 1)
+
+    def _gated(
+        self, gate: int, walk: Walk, mask: Tensor | None, weights: Tensor | None, backend: str
+    ) -> Walk:
+        """Rows that are computed though they skip the child leave nothing there."""
+        found = super()._gated(gate, walk, mask, weights, backend)
+        left = found.values[CACHE].left
+        layer = self.layers.get(self.plan.places[gate].node.name, -1)
+        if mask is not None and layer in left and len(left[layer].pair[0]) == len(mask):
+            left[layer] = dataclasses.replace(left[layer], is_there=mask[:, 0])
+        return found
+
+    def _moved(self, walk: Walk, flow: Flow) -> Walk:
+        """What rows that have stopped leave stays."""
+        found = super()._moved(walk, flow)
+        if CACHE not in found.values:
+            found.values[CACHE] = walk.values[CACHE].at_rows(flow.x)
+        return found
+
+    def _repeated(self, walk: Walk, group: int) -> Walk:
+        """Several rows read what one sequence leaves, and leave nothing themselves."""
+        found = super()._repeated(walk, group)
+        carried = walk.values[CACHE].carried
+        repeated = dataclasses.replace(
+            carried,
+            sequence=carried.sequence.repeat_interleave(group),
+            place=carried.place.repeat_interleave(group),
+        )
+        found.values[CACHE] = Memory(repeated)
+        return found

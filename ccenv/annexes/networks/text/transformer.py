@@ -1,0 +1,341 @@
+"""The network `lm`: a causal transformer with gates that predicts the next symbol of a sequence.
+
+An input is one position: the symbols up to it, after as many `missing` ones (the number behind the
+last symbol) as the window is longer. A mask chooses what this position computes: experts, attention
+heads, whole parts of a layer, or whether it goes on behind an exit. Keys and values of earlier
+positions are computed under *committed* masks: the greedy masks of a policy (`Earlier`), as in
+generation, or a hash of each position's symbol and everything else. Rows do not depend on their
+neighbours, and several masks of a position differ by its own blocks only.
+
+Later positions read keys and values of every layer, so these are computed and counted whatever is
+kept. A position that skips an attention, or heads of it, has no queries there: it reads nothing.
+One that skips a whole layer leaves no keys and values there, so that later positions read fewer
+(Raposo et al. 2024, "Mixture-of-Depths", arXiv 2404.02258, where a layer's capacity is fixed).
+One that stops at an exit answers with the network's own head; its features are copied up, and keys
+and values of later layers are made of them, when it stops (Schuster et al. 2022, "Confident
+adaptive language modeling", arXiv 2207.07061).
+
+Layers that repeat, with exits between the repeats, are a transformer that ponders (Dehghani et al.
+2019, "Universal transformers", arXiv 1807.03819), for the agents `act` and `pondernet`. Left out:
+embeddings of the step.
+
+Neighbouring inputs that continue each other are one sequence (`sequences_of`). Each sequence runs
+once under committed masks. A row that follows them costs no extra time; a row that differs is
+computed alone from that gate on. MACs of a position are those that it needs with a cache of the
+earlier positions.
+
+Vaswani et al. 2017, "Attention is all you need" (arXiv 1706.03762), with norms before what they
+normalise; experts in the place of the feed-forward layer: Fedus, Zoph, Shazeer 2022, "Switch
+transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 2106.04426).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from ccenv.annexes.networks.text.attention import Layer
+from ccenv.annexes.networks.text.parts import GATES, LayerPart, gate_macs, layer_parts, part_unread
+from ccenv.annexes.networks.text.positions import (
+    Cache,
+    Position,
+    empty_cache,
+    run_rows,
+    run_sequences,
+    stop_rows,
+)
+from ccenv.annexes.networks.text.tokens import (
+    check_owner,
+    check_windows,
+    window_length,
+    windows_up_to,
+)
+from ccenv.base.values import positive_ints
+from ccenv.networks.core.abilities import (
+    Bounds,
+    Caches,
+    Continues,
+    Exits,
+    Owns,
+    ReadsEarlier,
+    Repeats,
+)
+from ccenv.networks.core.exit_state import Flow, exit_look
+from ccenv.networks.core.protocol import (
+    Abilities,
+    Earlier,
+    Gate,
+    GatedNetwork,
+    Unread,
+    group_of,
+    rows_each,
+)
+from ccenv.sparse.routes import hides_skipped
+
+INITIAL_STD = 0.1
+"""Of embeddings of symbols and of places."""
+
+
+class LanguageModel(GatedNetwork):
+    """A causal transformer over symbols; gates for parts of each layer, its experts by default."""
+
+    abilities: Abilities = (Exits, ReadsEarlier, Caches, Continues, Owns, Bounds, Repeats)
+    num_symbols: int
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...] = (128,),
+        num_classes: int = 128,
+        depth: int = 2,
+        width: int = 96,
+        num_heads: int = 4,
+        ffn_width: int = 96,
+        num_experts: int = 16,
+        num_kept: int = 1,
+        context: int | None = None,
+        tied: bool = False,
+        look_tokens: int = 2,
+        activation: Any = "relu",
+        gates: Sequence[str] | str = ("experts",),
+        repeats: int = 1,
+        loss_weight: float = 0.3,
+    ) -> None:
+        """Builds the layers.
+
+        Args:
+            input_shape: (symbols of a window,).
+            num_classes: different symbols, which are the classes too; one more is `missing`.
+            depth: layers, each with its gates.
+            width: features of a position.
+            num_heads: of the attention; they divide the width.
+            ffn_width: hidden units of an expert.
+            num_experts: in each layer; 1 for a dense network.
+            num_kept: experts that a position commits to where no policy says which.
+            context: places that have an embedding; None for as many as the window has symbols.
+            tied: whether the answers are made by the embedding's own matrix.
+            look_tokens: last symbols that `observation="symbols"` shows.
+            activation: of the experts: "relu", "tanh", or a function that maps 0 to 0.
+            gates: what masks choose in each layer: "attention" as a whole or its "heads", and
+                the "ffn" as a whole or its "experts". What has no gate always runs: without
+                "experts" they are one feed-forward layer of num_experts * ffn_width units.
+                "exits": a position may stop behind each layer but the last. "layers", alone: a
+                position that skips a layer leaves no keys and values there.
+            repeats: how often the layers run one after the other, with the same weights; above 1
+                exits are behind each repeat but the last.
+            loss_weight: of each exit's loss in training, next to the last answer's.
+        """
+        super().__init__()
+        window = window_length(input_shape, "lm")
+        context = window if context is None else context
+        sizes = [depth, width, num_heads, ffn_width, num_experts, num_kept, context, look_tokens]
+        names = "depth, width, num_heads, ffn_width, num_experts, num_kept, context, look_tokens"
+        positive_ints([*sizes, repeats], f"{names}, repeats")
+        if width % num_heads:
+            raise ValueError(f"expected num_heads to divide the width {width}, got {num_heads}")
+        if num_kept > num_experts:
+            raise ValueError(
+                f"expected num_kept of at most the {num_experts} experts, got {num_kept}"
+            )
+        if window > context or look_tokens > window:
+            raise ValueError(
+                f"expected windows of at most context={context} symbols and look_tokens of at most "
+                f"a window, got windows of {window} and look_tokens={look_tokens}"
+            )
+        self.window, self.num_classes, self.width = window, num_classes, width
+        self.missing, self.num_symbols = num_classes, num_classes + 1
+        self.num_kept, self.look_tokens = num_kept, look_tokens
+        self.embedding = nn.Embedding(num_classes, width)
+        self.places = nn.Embedding(context, width)
+        for table in (self.embedding, self.places):
+            nn.init.normal_(table.weight, std=INITIAL_STD)
+        self.layers = nn.ModuleList(
+            Layer(width, num_heads, num_experts, ffn_width, activation) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = None if tied else nn.Linear(width, num_classes, bias=False)
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+        self.expert_macs, self.head_macs = 2 * width * ffn_width, width * num_classes
+        self.keys_and_values_macs = 2 * width**2
+        self.loss_weight, self.repeats = loss_weight, repeats
+        self.parts = layer_parts(gates, depth, repeats)
+        places = [place for place, part in enumerate(self.parts) if part.is_gate]
+        self.places_of_gates = (*places, len(self.parts))
+        self.blocks = dict.fromkeys(GATES, 1) | {"heads": num_heads, "experts": num_experts}
+        self.gates = tuple(
+            Gate(
+                name=f"layers.{part.layer}.{part.kind}",
+                num_blocks=self.blocks[part.kind],
+                look_size=width + (num_classes if part.is_exit else 0),
+                skipped=part.skipped,
+            )
+            for part in self.parts
+            if part.is_gate
+        )
+        everything = enumerate(self.num_blocks)
+        self.dense_macs = sum(gate_macs(self, gate, window, kept) for gate, kept in everything)
+
+    def layer(self, number: int) -> Layer:
+        """A layer by its number as it runs."""
+        found = self.layers[number % len(self.layers)]
+        assert isinstance(found, Layer)
+        return found
+
+    def part(self, gate: int) -> LayerPart:
+        """What a gate decides."""
+        return self.parts[self.places_of_gates[gate]]
+
+    def parts_before(self, gate: int) -> tuple[LayerPart, ...]:
+        """Parts that always run between the gate before and a gate, or behind the last gate."""
+        first = self.places_of_gates[gate - 1] + 1 if gate else 0
+        return self.parts[first : self.places_of_gates[gate]]
+
+    def is_exit(self, gate: int) -> bool:
+        """Whether a gate is one."""
+        return gate < len(self.gates) and self.part(gate).is_exit
+
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
+        """See `GatedNetwork.start`: all rows follow the committed masks of their sequences."""
+        cache = self.cache(inputs, earlier)
+        sequence, place, none = cache.sequences.sequence, cache.sequences.place, cache.no_features()
+        flow = Flow(none, len(place))
+        return self.answered(Position(cache, flow, sequence, place, sequence[:0], none))
+
+    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
+        """Runs the sequences of inputs under committed masks: int64 [rows, window].
+
+        Raises:
+            ValueError: if the inputs are no windows of its symbols.
+        """
+        check_windows(inputs, self.window)
+        return run_sequences(self, inputs, earlier)
+
+    def start_cached(self, inputs: Tensor, cache: Cache) -> Position:
+        """See `Caches.start_cached`; the state holds what later positions read.
+
+        Raises:
+            ValueError: if the cache is another network's.
+        """
+        check_owner(cache, self)
+        sequence, place = cache.sequences.sequence, cache.sequences.place
+        x = self.embedding(inputs[:, -1]) + self.places(place)
+        own = torch.arange(len(inputs), device=inputs.device)
+        return self._ahead(Position(cache, Flow(x, len(x)), sequence, place, own, x, left=()))
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
+        """See `Continues`; earlier positions are under committed masks."""
+        cache = self.cache(windows_up_to(inputs, self.window, self.missing), earlier)
+        return cache.for_the_last(self.window)
+
+    def empty_cache(self, inputs: Tensor) -> Cache:
+        """See `Continues`."""
+        check_windows(inputs, self.window)
+        return empty_cache(self, inputs)
+
+    def cache_after(self, hidden: Position) -> Cache | None:
+        """See `Continues` and `Position.advanced`."""
+        return hidden.advanced(self.window)
+
+    def step(
+        self,
+        gate: int,
+        hidden: Position,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Position:
+        """See `GatedNetwork.step`; rows that follow committed masks need no computation."""
+        hidden = hidden.repeated(group_of(hidden.sequence.shape[0], mask, weights))
+        # Few rows on a GPU are all computed, and what they do not need is hidden.
+        x = hidden.x
+        hides = x.is_cuda and hides_skipped(
+            x.new_empty(len(hidden.place), 0), self.dense_macs, "auto"
+        )
+        own = hidden.leaving(mask, weights, hides=hides)
+        x = hidden.features().index_select(0, own)
+        hidden = dataclasses.replace(hidden, own=own, x=x, gate=gate + 1)
+        if self.is_exit(gate):
+            hides = hides and hidden.left is None
+            return self._ahead(stop_rows(self, hidden, mask, weights, hides=hides))
+        mask, weights = (None if m is None else m.index_select(0, own) for m in (mask, weights))
+        return self._ahead(run_rows(self, self.part(gate), hidden, mask, weights, backend))
+
+    def _ahead(self, hidden: Position) -> Position:
+        """Runs what always runs before the next gate for rows that differ; see `answered`."""
+        for part in self.parts_before(hidden.gate):
+            hidden = run_rows(self, part, hidden)
+        return self.answered(hidden)
+
+    def answered(self, hidden: Position) -> Position:
+        """Computes what an exit would answer, where it is decided next."""
+        if not self.is_exit(hidden.gate):
+            return hidden
+        x = self.norm(hidden.flow.of_running(hidden.features()))
+        flow = dataclasses.replace(hidden.flow, x=x, early=self._answers(x))
+        return dataclasses.replace(hidden, flow=flow)
+
+    def _answers(self, normalised: Tensor) -> Tensor:
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return linear(normalised, weight, self.bias)
+
+    def logits(self, hidden: Position, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        x = self.norm(hidden.flow.of_running(hidden.features()))
+        return hidden.flow.answered(self._answers(x))
+
+    def look(self, gate: int, hidden: Position) -> Tensor:
+        """Returns the normalised features, which the part reads: [rows, look_size].
+
+        At an exit what it would answer stands before them. Rows that have stopped show zeros.
+        """
+        part, flow = self.part(gate), hidden.flow
+        if part.is_exit:
+            early, _ = self.early_answer(gate, hidden)
+            return flow.of_all(exit_look(early, flow.x))
+        layer = self.layer(part.layer)
+        norm = layer.norm if part.is_ffn else layer.attention.norm
+        return flow.of_all(flow.of_running(norm(hidden.features())))
+
+    def early_answer(self, gate: int, hidden: Position) -> tuple[Tensor, float]:
+        """See `Exits`."""
+        early = hidden.flow.early
+        if early is None or not self.is_exit(gate):
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {gate}")
+        return early, self.loss_weight
+
+    def executed(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
+        """See `GatedNetwork`: nothing of rows that have stopped."""
+        flow = hidden.flow
+        return flow.of_all(flow.of_running(mask)) if flow.may_have_stopped else mask
+
+    def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`; attention by the position's own length."""
+        hidden = hidden.repeated(rows_each(len(hidden.place), len(mask)))
+        num_read = hidden.num_read(self.part(gate).layer)
+        spent = gate_macs(self, gate, num_read + 1, mask.sum(dim=1))
+        return hidden.flow.of_all(hidden.flow.of_running(spent))
+
+    def least_macs(self, gate: int) -> int:
+        """See `Bounds`; of the last place of a window, which costs most."""
+        least = 0
+        for number in range(gate, len(self.gates)):
+            least += gate_macs(self, number, self.window, 0)
+            if self.is_exit(number):
+                break
+        return least
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """See `Owns`."""
+        nothing = torch.zeros(self.gates[gate].num_blocks, dtype=torch.bool)
+        owned = part_unread(self, self.part(gate), nothing)
+        return [weight for weight, _ in owned if isinstance(weight, nn.Parameter)]
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """See `Owns`: of the rows' own positions; what they read of others is there."""
+        pairs = (part_unread(self, self.part(gate), blocks) for gate, blocks in enumerate(off))
+        return [entries for unread in pairs for entries in unread]
+
+
+lm = LanguageModel

@@ -1,5 +1,0 @@
-"""The suite: small tasks of one skill each, whose optimum is known, on which agents are scored."""
-
-from ccenv.tasks.catalogue import SKILLS, TASKS, Task, suite
-
-__all__ = ["SKILLS", "TASKS", "Task", "suite"]
