@@ -65,4 +65,6 @@ class MovedModules(MetaPathFinder, Loader):
 def install() -> None:
     """Finds modules by their earlier names from now on; once is enough."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModules())
+        # Before the others: these would find `ccenv.deploy.export` in the folder of `ccenv.deploy`,
+        # which is today's, and make a second module of the same file.
+        sys.meta_path.insert(0, MovedModules())

@@ -54,7 +54,7 @@ def error_place(error: BaseException) -> str:
     """Where an agent failed: the innermost frame of the user's code, else of ccenv's agents.
 
     Returns:
-        ` (file, line n)`, a file of the package from the package on; "" where it is neither.
+        ` (file, line n)`, a file of the package as it lies in a checkout; "" where it is neither.
     """
     if own := users_frame(error):
         return f" ({Path(own[0].filename).name}, line {own[0].lineno})"
@@ -62,7 +62,9 @@ def error_place(error: BaseException) -> str:
     for frame, line in traceback.walk_tb(error.__traceback__):
         package, *folders = frame.f_globals.get("__name__", "").split(".")
         if package == "ccenv" and folders[-2:-1] == ["agents"]:
-            file = "/".join([*folders[:-1], Path(frame.f_code.co_filename).name])
+            # As they lie in a checkout: `agents` is a folder of its own there.
+            folder = folders[:-1] if folders[0] == "agents" else [package, *folders[:-1]]
+            file = "/".join([*folder, Path(frame.f_code.co_filename).name])
             place = f" ({file}, line {line})"
     return place
 

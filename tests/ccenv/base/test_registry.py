@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ccenv.agents import AGENTS, Agent
-from ccenv.base import registry
+from ccenv.base import moved, registry
 from ccenv.base.seeding import stream, stream_seed
 
 TABLE = registry.NameTable({"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"})
@@ -94,7 +94,7 @@ def test_streams_of_other_names_and_seeds_are_independent_and_repeat():
 
 
 @pytest.mark.parametrize(
-    "path", [*registry.MOVED, "ccenv.agents.earlier:Rloo", "ccenv.networks.mlp:GatedMLP"]
+    "path", [*moved.OBJECTS, "ccenv.agents.earlier:Rloo", "ccenv.networks.mlp:GatedMLP"]
 )
 def test_what_a_file_names_by_an_earlier_module_is_found(path):
     found = registry.import_object(path, "class")

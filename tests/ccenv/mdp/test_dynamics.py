@@ -16,14 +16,15 @@ from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
 from ccenv.mdp import dynamics
-from ccenv.mdp.dynamics import add_macs, compared, initial, transition
-from ccenv.mdp.observations import OBSERVATIONS, compiled_show, make_observer, pool
+from ccenv.mdp.dynamics import compared, initial, transition
+from ccenv.mdp.observations import OBSERVATIONS, make_observer, pool
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from ccenv.sparse import cpu
 from tests.ccenv.episodes import episode, masks_for, seeded
 
 PROBE = PROBE_SETTINGS
@@ -455,7 +456,7 @@ def test_a_compiled_bill_and_look_are_the_networks_own_whatever_lies_in_memory(s
         step = network.macs(gate, state.hidden, mask)
         macs, total = state.macs + step, network.dense_macs
         wanted = macs, (step / total).float(), (macs / total).float()
-        found = add_macs(network, gate, state.hidden, mask, state.macs)
+        found = network.add_macs(gate, state.hidden, mask, state.macs)
         assert all(
             torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found, wanted, strict=True)
         )
@@ -471,7 +472,7 @@ def test_a_compiled_bill_and_look_are_the_networks_own_whatever_lies_in_memory(s
             assert torch.equal(observer(replace(state, hidden=hidden)), look)
         by_column = state.hidden.x.t().contiguous().t()
         width = by_column.shape[1]
-        assert torch.equal(compiled_show(by_column, width, -1), by_column)
+        assert torch.equal(cpu.observation(by_column, width, -1), by_column)
 
 
 def test_a_bill_of_ones_own_is_asked_for():
@@ -479,6 +480,6 @@ def test_a_bill_of_ones_own_is_asked_for():
     network = build_network(Doubled, 0, **sizes)
     state = initial(network, torch.zeros(2, 9), torch.zeros(2, dtype=torch.int64))
     everything = torch.ones(2, 2, dtype=torch.bool)
-    macs, layer_cost, _ = add_macs(network, 0, state.hidden, everything, state.macs)
+    macs, layer_cost, _ = network.add_macs(0, state.hidden, everything, state.macs)
     assert macs.tolist() == [2 * network.dense_macs] * 2
     assert layer_cost.tolist() == [2.0, 2.0]

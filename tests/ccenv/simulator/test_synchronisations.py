@@ -22,8 +22,8 @@ from ccenv.base.registry import resolve
 from ccenv.data import Split
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import reference_linear
+from ccenv.sparse.routes import on_gpu
 from tests.ccenv.episodes import InThread, seeded
 from tests.ccenv.networks import tiny
 from tests.ccenv.simulator.fake_device import FakeDevice, install, plain
@@ -305,9 +305,9 @@ def computing(device, monkeypatch):
     """A device whose kernels compute, by their definition."""
     monkeypatch.setattr(gpu_layer, "triton_linear", by_definition)
     monkeypatch.setattr(dense, "dense_linear", by_definition)
-    on_use.cache_clear()
+    on_gpu.cache_clear()
     yield device
-    on_use.cache_clear()
+    on_gpu.cache_clear()
 
 
 def by_definition(operands, activation):

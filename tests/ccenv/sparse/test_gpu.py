@@ -129,7 +129,7 @@ def test_a_kernel_that_does_not_compile_is_a_reason_and_no_error(monkeypatch):
     def broken(*args):
         raise RuntimeError("Failed to find C compiler.\nPlease specify via CC.")
 
-    monkeypatch.setattr(routes, "on_use", lambda path: broken)
+    monkeypatch.setattr("ccenv.annexes.sparse_gpu.layer.triton_linear", broken)
     reason = routes.error_of_trial(CPU, torch.float32)
     assert reason == "Triton cannot compile here: RuntimeError: Failed to find C compiler."
 
