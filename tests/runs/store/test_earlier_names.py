@@ -9,9 +9,9 @@ import torch
 from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
 from ccenv.agents.rloo import Rloo
-from ccenv.base.earlier_settings import EARLIER, Earlier, earlier_of
 from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
+from ccenv.base.earlier_settings import EARLIER, Earlier, earlier_of
 from ccenv.base.given_files import read_json
 from ccenv.base.registry import resolve
 from ccenv.runs.commands import train, validate

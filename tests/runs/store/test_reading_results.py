@@ -11,8 +11,8 @@ import pytest
 from test_doors import put
 
 import ccenv
-from ccenv.base.earlier_settings import EARLIER, Earlier
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
+from ccenv.base.earlier_settings import EARLIER, Earlier
 from ccenv.base.files import SEAL, sealed
 from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
