@@ -27,11 +27,24 @@ def row_of(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:
     }
 
 
+def when_filled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `dict` that fills a `RowInfo` before it reads or removes keys."""
+
+    @functools.wraps(method)
+    def of_all_keys(row: "RowInfo", *arguments: Any) -> Any:
+        row.fill()
+        return method(row, *arguments)
+
+    return of_all_keys
+
+
 class RowInfo(dict[str, Any]):
     """A row's `info`: a dict whose keys are taken out of the columns of all rows on first use.
 
     Algorithms of SB3 read three keys of each row, which are set at once. To fill thousands of dicts
-    with the others takes longer than the network.
+    with the others takes longer than the network. Wrappers, checkers, `json` and users expect a
+    dict, which C code reads without its methods: so the class is one, and all methods that depend
+    on keys still in the columns fill it first.
 
     >>> row = RowInfo(episode=1)
     >>> row.columns, row.number = {"label": np.array([4, 7])}, 1
@@ -66,39 +79,24 @@ class RowInfo(dict[str, Any]):
         """Copies and pickles are plain dicts."""
         return dict, (dict(self),)
 
-
-def when_filled(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of dicts for a `RowInfo`, of all of its keys."""
-
-    @functools.wraps(method)
-    def found(row: RowInfo, *arguments: Any) -> Any:
-        row.fill()
-        return method(row, *arguments)
-
-    return found
-
-
-for own in (
-    "__contains__",
-    "__delitem__",
-    "__eq__",
-    "__iter__",
-    "__len__",
-    "__ne__",
-    "__or__",
-    "__repr__",
-    "__reversed__",
-    "__ror__",
-    "clear",
-    "copy",
-    "items",
-    "keys",
-    "pop",
-    "popitem",
-    "setdefault",
-    "values",
-):
-    setattr(RowInfo, own, when_filled(getattr(dict, own)))
+    __contains__ = when_filled(dict.__contains__)
+    __delitem__ = when_filled(dict.__delitem__)
+    __eq__ = when_filled(dict.__eq__)
+    __iter__ = when_filled(dict.__iter__)
+    __len__ = when_filled(dict.__len__)
+    __ne__ = when_filled(dict.__ne__)
+    __or__ = when_filled(dict.__or__)
+    __repr__ = when_filled(dict.__repr__)
+    __reversed__ = when_filled(dict.__reversed__)
+    __ror__ = when_filled(dict.__ror__)
+    clear = when_filled(dict.clear)
+    copy = when_filled(dict.copy)
+    items = when_filled(dict.items)
+    keys = when_filled(dict.keys)
+    pop = when_filled(dict.pop)
+    popitem = when_filled(dict.popitem)
+    setdefault = when_filled(dict.setdefault)
+    values = when_filled(dict.values)
 
 
 def action_array(action: Any, shape: tuple[int, ...], what: str, advice: str) -> NDArray[Any]:
@@ -144,9 +142,9 @@ def read_autoreset_mode(mode: Any) -> AutoresetMode:
     """Gymnasium's enum from itself, its name or its value; ValueError if there is no such mode."""
     if isinstance(mode, AutoresetMode):
         return mode
-    known = AUTORESET_MODES | {found.value: found for found in AutoresetMode}
-    check_names([mode], known, "autoreset_mode")
-    return known[mode]
+    modes = AUTORESET_MODES | {each.value: each for each in AutoresetMode}
+    check_names([mode], modes, "autoreset_mode")
+    return modes[mode]
 
 
 def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
