@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from ccenv.agents.advantages import explained_variance, generalised
 from ccenv.agents.base import descend
+from ccenv.agents.losses import value_loss
 from ccenv.agents.scores import DrawnPolicy, EmbeddingSize
 from ccenv.simulator.rollout import Rollout
 
@@ -91,40 +93,11 @@ class ActorCritic(DrawnPolicy):
         for part, *worth in self.passes.over(self, rollout, advantages):
             policy_loss, entropy = self.surrogate(part, *worth)
             predicted = self.critic(part.observations).squeeze(-1)
-            value_loss = (part.returns - predicted).square().mean()
-            descend(self.optimizer, policy_loss + value_loss - weight * entropy)
+            critic_loss = value_loss(predicted, part.returns)
+            descend(self.optimizer, policy_loss + critic_loss - weight * entropy)
         return self.read(
             loss=policy_loss,
-            value_loss=value_loss,
+            value_loss=critic_loss,
             explained_variance=explained_variance(values, rollout.returns),
             entropy=entropy,
         )
-
-
-def generalised(rewards: Tensor, values: Tensor, gae_lambda: float) -> Tensor:
-    """Generalised advantages without a discount: [num_steps, batch] both -> the same.
-
-    >>> rewards, values = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [1.0]])
-    >>> generalised(rewards, values, 1.0).tolist()
-    [[2.5], [1.0]]
-    >>> generalised(rewards, values, 0.0).tolist()
-    [[1.5], [1.0]]
-    """
-    after = torch.cat([values[1:], torch.zeros_like(values[:1])])
-    found, advantage = [], torch.zeros_like(values[0])
-    for surprise in (rewards + after - values).flip(0):
-        advantage = surprise + gae_lambda * advantage
-        found.append(advantage)
-    return torch.stack(found).flip(0)
-
-
-def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
-    """Share of the returns' variance that a critic predicts: 1 at best, 0 for a constant (float64).
-
-    Where all returns are equal, the share is 0.
-
-    >>> explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0])).item()
-    0.75
-    """
-    total, missed = (x.var(correction=0).double() for x in (returns, returns - values))
-    return torch.where(total > 0, 1 - missed / total, 0.0)

@@ -1,21 +1,35 @@
-"""Masks of one image compared with each other: (returns, who shares what) -> advantages.
-
-Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
-"""
-
-from collections.abc import Sequence
-from typing import Any
+"""What masks were worth, by functions of tensors: (returns, rewards or costs) -> advantages."""
 
 import torch
 from torch import Tensor
 
-from ccenv.mdp.dynamics import EpisodeState, outcomes
-from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import Simulator
+
+def to_go(rewards: Tensor) -> Tensor:
+    """Of each step the sum from it to the end: [num_steps, batch] -> the same.
+
+    Sutton and Barto 2018, equation 3.7, of rewards or costs.
+
+    >>> to_go(torch.tensor([[1.0], [2.0], [4.0]])).flatten()
+    tensor([7., 6., 4.])
+    """
+    return rewards.flip(0).cumsum(0).flip(0)
+
+
+def less_costs(returns: Tensor, costs: Tensor, multiplier: float) -> Tensor:
+    """Returns less a multiplier times the costs to go: [num_steps, batch] both -> the same.
+
+    The Lagrangian of a constrained problem (Tessler, Mankowitz, Mannor 2018, arXiv 1805.11074).
+
+    >>> less_costs(torch.tensor([[3.0], [3.0]]), torch.tensor([[0.5], [0.25]]), 2.0).flatten()
+    tensor([1.5000, 2.5000])
+    """
+    return returns - multiplier * to_go(costs)
 
 
 def above_mean(returns: Tensor) -> Tensor:
-    """Each return minus its gate's mean over the batch: [num_layers, batch] -> the same.
+    """Each return minus its gate's mean over the batch: [num_steps, batch] -> the same.
+
+    REINFORCE with a baseline (Williams 1992; Sutton and Barto 2018, section 13.4).
 
     >>> above_mean(torch.tensor([[1.0, 3.0]]))
     tensor([[-1.,  1.]])
@@ -25,6 +39,8 @@ def above_mean(returns: Tensor) -> Tensor:
 
 def leave_one_out(returns: Tensor, group_size: int) -> Tensor:
     """Each return minus the mean of the group's others: [batch] -> [batch].
+
+    Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!"
 
     >>> leave_one_out(torch.tensor([1.0, 3.0, 5.0]), group_size=3)
     tensor([-3.,  0.,  3.])
@@ -60,15 +76,6 @@ def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
     return (groups - others / (group_size - twins)).flatten()
 
 
-def greedy_rewards(agent: Any) -> Tensor:
-    """Rewards of the batch's images under their greedy masks: [num_layers, batch]."""
-    simulator = agent.simulator
-    images = simulator.indices[:: simulator.group_size].cpu()
-    _, _, steps = walk(simulator.on_split(simulator.split, 1), agent, None, images)
-    rewards = torch.stack([step.reward for step in steps])
-    return rewards.repeat_interleave(simulator.group_size, dim=1)
-
-
 def slope_sums(returns: Tensor, costs: Tensor, group_size: int) -> tuple[float, float]:
     """Within groups: sum of (return x cost) and of squared costs, both as differences from means.
 
@@ -85,11 +92,46 @@ def slope_sums(returns: Tensor, costs: Tensor, group_size: int) -> tuple[float, 
     return (away_return * away_cost).sum().item(), away_cost.square().sum().item()
 
 
-def under(
-    simulator: Simulator, state: EpisodeState, masks: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Undiscounted return and compute cost of each image under masks of all layers: two [batch]."""
-    total = torch.zeros(len(state.labels), device=state.labels.device)
-    for outcome in outcomes(simulator.network, state, lambda now: masks[now.layer]):
-        total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)
-    return total, outcome.compute_cost
+def normalised(returns: Tensor, group_size: int) -> Tensor:
+    """Each return minus the group's mean, over its standard deviation: [batch] -> [batch].
+
+    Shao et al. 2024, "DeepSeekMath" (arXiv 2402.03300), section 4.1.2.
+
+    >>> normalised(torch.tensor([1.0, 3.0, 5.0, 2.0, 2.0, 2.0]), group_size=3)
+    tensor([-1.,  0.,  1.,  0.,  0.,  0.])
+    """
+    groups = returns.view(-1, group_size)
+    # A group of equal returns says nothing: its standard deviation of 0 is not divided by.
+    spread = groups.std(dim=1, keepdim=True).clamp(min=1e-6)
+    return ((groups - groups.mean(dim=1, keepdim=True)) / spread).flatten()
+
+
+def generalised(rewards: Tensor, values: Tensor, gae_lambda: float) -> Tensor:
+    """Generalised advantages without a discount: [num_steps, batch] both -> the same.
+
+    Schulman et al. 2016 (arXiv 1506.02438), equation 16 with gamma 1.
+
+    >>> rewards, values = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [1.0]])
+    >>> generalised(rewards, values, 1.0).tolist()
+    [[2.5], [1.0]]
+    >>> generalised(rewards, values, 0.0).tolist()
+    [[1.5], [1.0]]
+    """
+    after = torch.cat([values[1:], torch.zeros_like(values[:1])])
+    found, advantage = [], torch.zeros_like(values[0])
+    for surprise in (rewards + after - values).flip(0):
+        advantage = surprise + gae_lambda * advantage
+        found.append(advantage)
+    return torch.stack(found).flip(0)
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
+    """Share of the returns' variance that a critic predicts: 1 at best, 0 for a constant (float64).
+
+    Where all returns are equal, the share is 0.
+
+    >>> explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0])).item()
+    0.75
+    """
+    total, missed = (x.var(correction=0).double() for x in (returns, returns - values))
+    return torch.where(total > 0, 1 - missed / total, 0.0)

@@ -14,7 +14,7 @@ from ccenv.base.annotations import checks_types, has_mark, marked
 from ccenv.base.seeding import stream
 from ccenv.base.values import in_a_line
 from ccenv.networks.core.count_macs import counted
-from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
+from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves, walk
 from ccenv.simulator.simulator import Simulator
 
 OnRollout = Callable[[int, dict[str, float]], None]
@@ -197,3 +197,12 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
+
+
+def greedy_rewards(agent: Agent) -> Tensor:
+    """Rewards of the batch's images under their greedy masks: [num_layers, batch]."""
+    simulator = agent.simulator
+    images = simulator.indices[:: simulator.group_size].cpu()
+    _, _, steps = walk(simulator.on_split(simulator.split, 1), agent, None, images)
+    rewards = torch.stack([step.reward for step in steps])
+    return rewards.repeat_interleave(simulator.group_size, dim=1)

@@ -92,7 +92,8 @@ class Condnet(IndependentPolicy):
             blocks = self.distribution(rollout.observations[layer], layer)
             log_prob, probability = blocks.log_prob(mask), blocks.probability
             l_b, l_e, l_v = regularizers(probability, self.target_density[layer], self.variant)
-            total = total + self.reinforce_loss(log_prob, rollout.nll, layer)
+            rate = self.reinforce_rates[layer] / self.rates[layer]
+            total = total + reinforce_loss(log_prob, rollout.nll, self.variant, rate)
             total = total + self.sparsity_weight[layer] * (l_b + l_e)
             total = total + self.variance_weight[layer] * l_v
             scalars |= {
@@ -105,11 +106,24 @@ class Condnet(IndependentPolicy):
         descend(self.optimizer, total + self.l2_weight * squares)
         return self.read(**scalars, loss=total)
 
-    def reinforce_loss(self, log_prob: Tensor, nll: Tensor, layer: int) -> Tensor:
-        """The loss whose gradient is the paper's estimate, scaled to the optimiser's rate."""
-        if self.variant == "code":
-            return ((nll - nll.min()) * log_prob).sum()
-        return self.reinforce_rates[layer] / self.rates[layer] * (nll * log_prob).mean()
+
+def reinforce_loss(log_prob: Tensor, nll: Tensor, variant: str, rate: float = 1.0) -> Tensor:
+    """The loss whose gradient is the paper's estimate (section 3.1): [batch] each -> a number.
+
+    Args:
+        log_prob: of the masks.
+        nll: the network's loss for each input, in nats.
+        variant: "code" sums over the batch above its smallest loss; "text" is a mean without a
+            baseline.
+        rate: of "text": its learning rate over the optimiser's.
+
+    >>> log_prob, nll = torch.tensor([-1.0, -2.0]), torch.tensor([0.5, 2.5])
+    >>> reinforce_loss(log_prob, nll, "code"), reinforce_loss(log_prob, nll, "text", rate=2.0)
+    (tensor(-4.), tensor(-5.5000))
+    """
+    if variant == "code":
+        return ((nll - nll.min()) * log_prob).sum()
+    return rate * (nll * log_prob).mean()
 
 
 def regularizers(
@@ -130,6 +144,9 @@ def regularizers(
 
     >>> [x.item() for x in regularizers(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 0.5, "text")]
     [0.5, 0.25, -0.25]
+    >>> found = regularizers(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 0.5, "code")
+    >>> [round(x.item(), 6) for x in found]
+    [0.25, 0.00025, -0.275]
     """
     by_block = probability.mean(dim=0) - target_density
     by_image = probability.mean(dim=1) - target_density

@@ -116,7 +116,12 @@ class IndependentBlocks:
         return self.probability > 0.5
 
     def log_prob(self, mask: Tensor) -> Tensor:
-        """Log-probability of masks, a sum of logs: bool [batch, num_blocks] -> [batch]."""
+        """Log-probability of masks, a sum of logs: bool [batch, num_blocks] -> [batch].
+
+        >>> blocks = IndependentBlocks(torch.tensor([[0.5, 0.25]]))
+        >>> blocks.log_prob(torch.tensor([[True, False]])).exp(), blocks.entropy()
+        (tensor([0.3750]), tensor([1.2555]))
+        """
         chosen = torch.where(mask, self.probability, 1 - self.probability)
         return chosen.log().sum(dim=1)
 
@@ -152,6 +157,10 @@ class OrderedBlocks:
         """Log-probability of drawing these blocks in this order: int64 [batch, k] -> [batch].
 
         The sum over draws of the chosen block's score minus the log-sum-exp of those still there.
+
+        >>> blocks = OrderedBlocks(torch.tensor([[0.5, 0.25, 0.25]]).log(), num_kept=2)
+        >>> blocks.log_prob(torch.tensor([[0, 1]])).exp(), blocks.entropy()
+        (tensor([0.2500]), tensor([1.0397]))
         """
         scores = self.scores
         total = scores.new_zeros(len(scores))

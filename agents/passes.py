@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents.losses import CLIP_RANGE
 from ccenv.base.seeding import uniform
 from ccenv.base.values import positive_ints
 from ccenv.simulator.rollout import Rollout
-
-CLIP_RANGE = 0.2
-"""Of the ratio of probabilities: beyond it nothing is gained."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +89,3 @@ def change_of_policy(before: Tensor, after: Tensor, *, clips: bool) -> dict[str,
     change = log_ratio.exp() - 1
     found = {"approx_kl": (change - log_ratio).mean()}
     return found | ({"clip_fraction": (change.abs() > CLIP_RANGE).float().mean()} if clips else {})
-
-
-def objective(log_prob: Tensor, worth: Tensor, before: Tensor | None = None) -> Tensor:
-    """What is to rise of actions: [n] each.
-
-    Args:
-        log_prob: of the actions.
-        worth: their advantages.
-        before: log-probabilities when they were drawn, for a ratio that is clipped; None: none.
-
-    >>> objective(torch.tensor([1.0]).log(), torch.tensor([2.0]), torch.tensor([0.5]).log())
-    tensor([2.4000])
-    """
-    if before is None:
-        return log_prob * worth
-    ratio = (log_prob - before).exp()
-    return torch.minimum(ratio * worth, ratio.clamp(1 - CLIP_RANGE, 1 + CLIP_RANGE) * worth)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.advantages import above_mean
+from ccenv.agents.advantages import above_mean, less_costs
 from ccenv.agents.base import descend
 from ccenv.agents.scores import EmbeddingSize, IndependentPolicy
 from ccenv.rewards import check_cost_limit
@@ -68,8 +68,7 @@ class ReinforceLagrangian(IndependentPolicy):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient of the Lagrangian, one step of the multiplier."""
-        costs_to_go = rollout.costs.flip(0).cumsum(0).flip(0)
-        worth = rollout.returns - self.multiplier * costs_to_go
+        worth = less_costs(rollout.returns, rollout.costs, self.multiplier)
         loss, entropy = self.surrogate(rollout, above_mean(worth))
         # Steps that end at 0 let the last policy be one that meets the limit, not a swing about it.
         self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - self.progress)

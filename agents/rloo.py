@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.advantages import above_first, greedy_rewards, leave_one_out
-from ccenv.agents.base import descend
+from ccenv.agents.advantages import above_first, leave_one_out, normalised, to_go
+from ccenv.agents.base import descend, greedy_rewards
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     AlwaysOn,
@@ -28,7 +28,8 @@ from ccenv.agents.distributions import (
     check_kept,
     keep_probability,
 )
-from ccenv.agents.passes import Passes, objective
+from ccenv.agents.losses import policy_gradient_loss, use_entropy
+from ccenv.agents.passes import Passes
 from ccenv.agents.scores import EmbeddingSize, ScoredAgent, SymbolRows, random_table, start_at
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, stream, uniform
@@ -269,32 +270,19 @@ class Rloo(ScoredAgent):
                     num_swaps = num_kept * (self.num_blocks[layer] - num_kept)
                     changed = (action != blocks.mode()).any(dim=1)
                     rises = rises.exp() * num_swaps * changed
-                loss = loss - objective(rises, worth, *drawn).mean()
+                loss = loss + policy_gradient_loss(rises, worth, *drawn)
             if isinstance(blocks.rest, OrderedBlocks):
                 use = blocks.rest.first_draw().mean(dim=0)
             else:
                 use = blocks.rest.probability.mean(dim=0)
                 use = use / use.sum()
-            diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
+            diversity = diversity + use_entropy(use)
         return loss, diversity
 
     def advantages(self, rollout: Rollout) -> list[Tensor]:
         """What each mask was worth, for each layer: [batch]."""
         if self.advantage == "self_critical":
-            greedy_returns = greedy_rewards(self).flip(0).cumsum(0).flip(0)
-            return list(rollout.returns - greedy_returns)
+            return list(rollout.returns - to_go(greedy_rewards(self)))
         compare = leave_one_out if self.advantage == "leave_one_out" else normalised
         compare = above_first if self.sampling == "perturbed" else compare
         return [compare(returns, self.group_size) for returns in rollout.returns]
-
-
-def normalised(returns: Tensor, group_size: int) -> Tensor:
-    """Each return minus the group's mean, over its standard deviation: [batch] -> [batch].
-
-    >>> normalised(torch.tensor([1.0, 3.0, 5.0, 2.0, 2.0, 2.0]), group_size=3)
-    tensor([-1.,  0.,  1.,  0.,  0.,  0.])
-    """
-    groups = returns.view(-1, group_size)
-    # A group of equal returns says nothing: its standard deviation of 0 is not divided by.
-    spread = groups.std(dim=1, keepdim=True).clamp(min=1e-6)
-    return ((groups - groups.mean(dim=1, keepdim=True)) / spread).flatten()

@@ -20,7 +20,8 @@ from ccenv.agents.distributions import (
     keep_probability,
     score_at,
 )
-from ccenv.agents.passes import Passes, objective
+from ccenv.agents.losses import policy_gradient_loss
+from ccenv.agents.passes import Passes
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.base.values import check_within, positive_int
@@ -292,14 +293,15 @@ class ScoredAgent(Agent):
     ) -> tuple[Tensor, Tensor]:
         """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.
 
-        Advantages are [num_steps, batch]: what each mask was worth; see `objective` for `before`,
-        of the same shape.
+        Advantages are [num_steps, batch]: what each mask was worth; see `policy_gradient_loss` for
+        `before`, of the same shape.
         """
         loss, entropy = torch.zeros(()), torch.zeros(())
         values = [advantages] if before is None else [advantages, before]
         for layer, seen, action, *of_gate in rollout.by_gate(*values):
             blocks = self.distribution(seen, layer)
-            loss = loss - objective(blocks.log_prob(action), *of_gate).mean()
+            log_prob = blocks.log_prob(action)
+            loss = loss + policy_gradient_loss(log_prob, *of_gate)
             entropy = entropy + blocks.entropy().mean()
         return loss, entropy
 

@@ -1,17 +1,16 @@
 """Agents whose masks are searched with the reward in hand: one for all images, or one for each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ccenv.agents.advantages import under
 from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.mdp.choosers import Chooser
-from ccenv.mdp.dynamics import EpisodeState, initial
+from ccenv.mdp.dynamics import EpisodeState, initial, outcomes
 from ccenv.simulator.simulator import Simulator
 
 NUM_SEARCHED = 2000
@@ -151,3 +150,13 @@ def keep_better(
     better = found > best_score
     chosen = [torch.where(better[:, None], new, old) for new, old in zip(masks, best, strict=True)]
     return chosen, torch.where(better, found, best_score)
+
+
+def under(
+    simulator: Simulator, state: EpisodeState, masks: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Undiscounted return and compute cost of each image under masks of all layers: two [batch]."""
+    total = torch.zeros(len(state.labels), device=state.labels.device)
+    for outcome in outcomes(simulator.network, state, lambda now: masks[now.layer]):
+        total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)
+    return total, outcome.compute_cost

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.advantages import greedy_rewards
+from ccenv.agents.base import greedy_rewards
 from ccenv.annexes.agents.blockdrop import BlockDrop
 from ccenv.annexes.agents.pondernet import PonderNet, divergence, halting
 from ccenv.annexes.agents.skipnet import SkipNet

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ccenv.agents.advantages import leave_one_out
 from ccenv.agents.distributions import IndependentBlocks
-from ccenv.annexes.agents.disarm import AntitheticBlocks, against_others
+from ccenv.annexes.agents.disarm import AntitheticBlocks, against_others, antithetic_loss
 from ccenv.base.seeding import stream
 
 N = 3
@@ -44,8 +44,8 @@ def exact(scores):
 def estimate(scores, masks, shift=0.0):
     """DisARM's gradient from one pair of masks [2, N]."""
     scores = scores.clone().requires_grad_()
-    blocks = AntitheticBlocks(scores.sigmoid().expand(2, -1))
-    return torch.autograd.grad(blocks.climb(masks, worth_of(masks) + shift), scores)[0]
+    loss = antithetic_loss(scores.sigmoid().expand(2, -1), masks, worth_of(masks) + shift)
+    return -torch.autograd.grad(loss, scores)[0]
 
 
 def every_pair(scores):
@@ -123,11 +123,11 @@ def test_the_gradient_of_two_gates_is_unbiased_where_the_second_sees_the_first_o
             worth = torch.tensor([REWARDS[pair] for pair in zip(first, second, strict=True)])
             masks = torch.tensor([first, second])[:, :, None]
             scores = scores_of(parameters, torch.tensor(first))
-            climbed = sum(
-                AntitheticBlocks(score.sigmoid()[:, None]).climb(mask, worth)
+            loss = sum(
+                antithetic_loss(score.sigmoid()[:, None], mask, worth)
                 for score, mask in zip(scores, masks, strict=True)
             )
-            found += chance * then * torch.autograd.grad(climbed, parameters)[0]
+            found -= chance * then * torch.autograd.grad(loss, parameters)[0]
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 

@@ -7,8 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.agents.actor_critic import generalised
-from ccenv.agents.advantages import above_mean, leave_one_out, leave_twins_out, slope_sums
+from ccenv.agents.advantages import (
+    above_mean,
+    generalised,
+    leave_one_out,
+    leave_twins_out,
+    slope_sums,
+)
 
 returns_of_twelve = st.lists(st.floats(-5, 5), min_size=12, max_size=12)
 

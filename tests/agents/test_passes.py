@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ccenv.agents.passes import CLIP_RANGE, log_probs, objective
+from ccenv.agents.losses import CLIP_RANGE, policy_gradient_loss
+from ccenv.agents.passes import log_probs
 from ccenv.agents.reinforce import Reinforce
 from ccenv.simulator.rollout import collect_rollout
 from tests.agents.probes import UNEVEN
@@ -31,7 +32,7 @@ def test_at_the_policy_that_drew_the_gradient_is_that_of_one_step():
     log_prob = torch.tensor([-0.3, -2.0, -5.0], requires_grad=True)
     worth = torch.tensor([1.5, -0.5, 2.0])
     plain, clipped = (
-        torch.autograd.grad(objective(log_prob, worth, before).sum(), log_prob)[0]
+        torch.autograd.grad(policy_gradient_loss(log_prob, worth, before), log_prob)[0]
         for before in (None, log_prob.detach())
     )
     torch.testing.assert_close(clipped, plain)
@@ -40,9 +41,9 @@ def test_at_the_policy_that_drew_the_gradient_is_that_of_one_step():
 @pytest.mark.parametrize(("moved", "worth"), [(0.5, 1.0), (-0.5, -1.0)])
 def test_what_has_moved_further_than_the_range_in_its_direction_gains_nothing(moved, worth):
     log_prob = torch.tensor([moved], requires_grad=True)
-    found = objective(log_prob, torch.tensor([worth]), torch.zeros(1))
-    assert found.item() == pytest.approx(worth * (1 + CLIP_RANGE * (1 if moved > 0 else -1)))
-    assert torch.autograd.grad(found.sum(), log_prob)[0] == 0
+    found = policy_gradient_loss(log_prob, torch.tensor([worth]), torch.zeros(1))
+    assert -found.item() == pytest.approx(worth * (1 + CLIP_RANGE * (1 if moved > 0 else -1)))
+    assert torch.autograd.grad(found, log_prob)[0] == 0
 
 
 @pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE, GATES])

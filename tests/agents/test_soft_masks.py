@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probes import EXPERTS, UNEVEN, make_agent
 
-from ccenv.agents.advantages import greedy_rewards
+from ccenv.agents.advantages import leave_one_out, normalised
+from ccenv.agents.base import greedy_rewards
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.reference_policies import BlockDropout
-from ccenv.agents.rloo import leave_one_out, normalised
 from ccenv.annexes.agents.straight_through import straight_through
 from ccenv.annexes.agents.straight_through_ops import load_balance, soft_masked_logits
 from ccenv.annexes.agents.topk import TopK, balanced_plan, weighted_masks, within_capacity

@@ -162,6 +162,9 @@ def going_on(values: Tensor, epsilon: float = 0.01) -> Tensor:
 
     Products of these shares are what is left of the mass, so that exits which share their answers
     by them (`ccenv.networks.core.exit_state`) weigh them as `halt` says.
+
+    >>> going_on(torch.tensor([[0.5, 0.25]]))
+    tensor([[0.5000, 0.5000]])
     """
     sums = values.cumsum(dim=1)
     left, goes = 1 - sums, sums < 1 - epsilon

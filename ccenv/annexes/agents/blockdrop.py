@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.advantages import greedy_rewards
-from ccenv.agents.base import Agent, descend
+from ccenv.agents.base import Agent, descend, greedy_rewards
 from ccenv.agents.distributions import IndependentBlocks
+from ccenv.agents.losses import policy_gradient_loss
 from ccenv.agents.scores import LayerScores
 from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.simulator.rollout import Rollout
@@ -110,7 +110,7 @@ class BlockDrop(Agent):
         blocks = IndependentBlocks(learned)
         mask = torch.cat(list(rollout.actions[first:]), dim=1)
         entropy = blocks.entropy().mean()
-        loss = -(blocks.log_prob(mask) * advantage).mean()
+        loss = policy_gradient_loss(blocks.log_prob(mask), advantage)
         descend(self.optimizer, loss - self.entropy_weight * entropy)
         # Whoever is asked between two rollouts is asked for every gate.
         self.first_learned = 0

@@ -89,7 +89,7 @@ class Disarm(IndependentPolicy):
         for layer, mask in enumerate(rollout.actions):
             blocks = self.distribution(rollout.observations[layer], layer)
             worth = against_others(rollout.returns[layer], self.group_size)
-            loss = loss - blocks.climb(mask, worth)
+            loss = loss + antithetic_loss(blocks.probability, mask, worth)
             entropy = entropy + blocks.entropy().mean()
         descend(self.optimizer, loss - self.entropy_weight * (1 - self.progress) * entropy)
         return self.read(loss=loss, entropy=entropy)
@@ -110,14 +110,25 @@ class AntitheticBlocks(IndependentBlocks):
         both = torch.stack([drawn, 1 - drawn], dim=1).flatten(0, 1)
         return both < self.probability
 
-    def climb(self, mask: Tensor, worth: Tensor) -> Tensor:
-        """What has the gradient of the expected worth of a pair's masks: a number.
 
-        The worth [batch] is a return, less what does not depend on either mask of the pair.
-        """
-        weight = antithetic_weight(self.probability.detach(), mask)
-        log_odds = self.probability.log() - (-self.probability).log1p()
-        return (worth * (weight * log_odds).sum(dim=1)).mean()
+def antithetic_loss(probability: Tensor, mask: Tensor, worth: Tensor) -> Tensor:
+    """Minus what has the gradient of the expected worth of pairs of masks: a number.
+
+    DisARM's estimate (arXiv 2006.10680) as a loss in the log-odds.
+
+    Args:
+        probability: [batch, num_blocks] in (0, 1); rows of a pair are neighbours.
+        mask: bool [batch, num_blocks].
+        worth: [batch] returns, less what does not depend on either mask of the pair.
+
+    >>> p = torch.tensor([[0.75], [0.75]])
+    >>> loss = antithetic_loss(p, torch.tensor([[True], [False]]), torch.tensor([3.0, 1.0]))
+    >>> round(loss.item(), 4)  # - 0.75 log 3 (3 - 1) / 2
+    -0.824
+    """
+    weight = antithetic_weight(probability.detach(), mask)
+    log_odds = probability.log() - (-probability).log1p()
+    return -(worth * (weight * log_odds).sum(dim=1)).mean()
 
 
 def antithetic_weight(probability: Tensor, mask: Tensor) -> Tensor:

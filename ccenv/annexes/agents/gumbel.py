@@ -28,7 +28,12 @@ from ccenv.agents.distributions import (
     gumbel_like,
 )
 from ccenv.agents.scores import EmbeddingSize, start_at
-from ccenv.annexes.agents.straight_through_ops import ThroughMasks, load_balance, straight_through
+from ccenv.annexes.agents.straight_through_ops import (
+    ThroughMasks,
+    load_balance,
+    rate_loss,
+    straight_through,
+)
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
@@ -167,8 +172,7 @@ class Gumbel(ThroughMasks):
         """The loss that holds rates or balance, in nats."""
         if self.sampling == "ordered":
             return self.balance_weight * load_balance(scores, mask)
-        rates = soft_mask.mean(dim=0)
-        return self.density_weight * (rates - self.targets[layer]).square().mean()
+        return self.density_weight * rate_loss(soft_mask, self.targets[layer])
 
 
 def relaxed_top_k(noisy: Tensor, num_kept: int, temperature: float) -> Tensor:

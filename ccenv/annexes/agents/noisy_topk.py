@@ -162,6 +162,10 @@ def smooth_load(scores: Tensor, noisy: Tensor, spread: Tensor, num_kept: int) ->
 
     All are [batch, num_blocks], and scores before any softmax: against thresholds after it the load
     is biased. The sum over the blocks is k on average over the noise.
+
+    >>> scores = torch.tensor([[0.0, 1.0]])
+    >>> smooth_load(scores, scores, torch.ones(1, 2), 1)  # normal distribution's at -1 and at 1
+    tensor([[0.1587, 0.8413]])
     """
     if num_kept == scores.shape[1]:
         return torch.ones_like(scores)

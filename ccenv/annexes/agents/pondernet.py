@@ -90,7 +90,7 @@ class PonderNet(HaltingAgent):
         values, losses = self.all_steps()
         p, n = halting(values), values.shape[1]
         prior = halting(torch.full((1, n), self.prior_rate, device=values.device))
-        loss = (p * losses).sum(dim=1).mean()
+        loss = expected_loss(p, losses)
         away = divergence(p, prior).mean()
         descend(self.optimizer, loss + self.prior_weight * away)
         steps = (p.detach() * torch.arange(1, n + 2, device=p.device)).sum(dim=1).mean()
@@ -130,7 +130,21 @@ def halting(values: Tensor) -> Tensor:
     return going * stops
 
 
+def expected_loss(p: Tensor, losses: Tensor) -> Tensor:
+    """Mean over inputs of the steps' losses under p, [batch, n + 1] both (the paper's L_rec).
+
+    >>> p, losses = torch.tensor([[0.5, 0.5], [1.0, 0.0]]), torch.tensor([[1.0, 3.0], [4.0, 9.0]])
+    >>> expected_loss(p, losses)
+    tensor(3.)
+    """
+    return (p * losses).sum(dim=1).mean()
+
+
 def divergence(p: Tensor, prior: Tensor) -> Tensor:
-    """KL(p || prior) in nats over steps, [batch, n + 1] both; 0 * log 0 is 0: [batch]."""
+    """KL(p || prior) in nats over steps, [batch, n + 1] both; 0 * log 0 is 0: [batch].
+
+    >>> divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
+    tensor([0.6931])
+    """
     tiny = torch.finfo(p.dtype).tiny
     return (p * (p.clamp(min=tiny).log() - prior.clamp(min=tiny).log())).sum(dim=1)

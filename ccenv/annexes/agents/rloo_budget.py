@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
+from ccenv.agents.advantages import leave_one_out, leave_twins_out, less_costs, slope_sums
 from ccenv.agents.base import descend
 from ccenv.agents.distributions import (
     check_kept,
@@ -35,6 +35,7 @@ from ccenv.agents.distributions import (
     one_each,
     score_at,
 )
+from ccenv.agents.losses import use_entropy
 from ccenv.agents.scores import EmbeddingSize, LayerScores, ScoredAgent
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess
@@ -198,30 +199,20 @@ class RlooBudget(ScoredAgent):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient, one of the shift, and a better multiplier."""
-        costs_to_go = rollout.costs.flip(0).cumsum(0).flip(0)
-        worth = rollout.returns - self.price * costs_to_go
+        worth = less_costs(rollout.returns, rollout.costs, self.price)
         loss, diversity = torch.zeros(()), torch.zeros(())
         for layer, action in enumerate(rollout.actions):
             blocks = self.distribution(rollout.observations[layer], layer)
-            loss = loss - self.climb(blocks, action, worth[layer])
-            use = blocks.first_draw().mean(dim=0)
-            diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
+            # Until numbers are learned, only the order is.
+            of_number = None if self.is_fixed else blocks.number_log_prob(action)
+            of_order = blocks.order_log_prob(action)
+            loss = loss + counted_loss(
+                of_order, of_number, worth[layer], self.group_size, self.twins
+            )
+            diversity = diversity + use_entropy(blocks.first_draw().mean(dim=0))
         weight = self.diversity_weight * (1 - self.progress)
         descend(self.optimizer, loss - weight * diversity)
         return self.read(loss=loss, diversity=diversity) | self.hold(rollout)
-
-    def climb(self, blocks: "CountedBlocks", action: Tensor, worth: Tensor) -> Tensor:
-        """What the policy gradient raises at a gate, by its action int64 [batch, any]: a number.
-
-        The worth [batch] is returns less what they cost, from this gate to the end.
-        """
-        others = leave_twins_out(worth, self.group_size, self.twins)
-        of_order = blocks.order_log_prob(action) * others
-        if self.is_fixed:
-            return of_order.mean()
-        # Given the order, twins' numbers are independent: each is the other's baseline.
-        of_number = blocks.number_log_prob(action) * leave_one_out(worth, self.alike)
-        return (of_number + of_order).mean()
 
     def hold(self, rollout: Rollout) -> dict[str, float]:
         """Moves shift and multiplier towards the limit; before numbers, finds a multiplier."""
@@ -240,6 +231,39 @@ class RlooBudget(ScoredAgent):
         else:
             self.level += self.multiplier_lr * excess
         return numbers
+
+
+def counted_loss(
+    order_log_prob: Tensor,
+    number_log_prob: Tensor | None,
+    worth: Tensor,
+    group_size: int,
+    twins: int,
+) -> Tensor:
+    """Policy gradient's loss of which blocks and how many: [batch] each -> a number.
+
+    An order is compared with the group's rows that do not share its noise. Given the order, the
+    numbers of twins are independent: each is the other's leave-one-out baseline (Kool et al. 2019).
+
+    Args:
+        order_log_prob: of which blocks, in which order.
+        number_log_prob: of how many; None while numbers are not learned.
+        worth: returns less what they cost, from this gate to the end.
+        group_size: rows of one input.
+        twins: neighbouring rows of which the order's noise is the same.
+
+    >>> one, worth = torch.ones(4), torch.tensor([1.0, 3.0, 5.0, 9.0])
+    >>> counted_loss(one * worth, None, worth, group_size=4, twins=2)
+    tensor(-15.)
+    >>> counted_loss(one * 0, worth, worth, group_size=4, twins=2)
+    tensor(-5.)
+    """
+    others = leave_twins_out(worth, group_size, twins)
+    rises = order_log_prob * others
+    if number_log_prob is not None:
+        alike = twins if twins > 1 else group_size
+        rises = number_log_prob * leave_one_out(worth, alike) + rises
+    return -rises.mean()
 
 
 class Numbers(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ccenv.agents.distributions import check_densities
 from ccenv.agents.scores import EmbeddingSize, IndependentPolicy, start_at
-from ccenv.annexes.agents.straight_through_ops import ThroughMasks, straight_through
+from ccenv.annexes.agents.straight_through_ops import ThroughMasks, density_loss, straight_through
 from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
@@ -77,7 +77,7 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
     def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
         """See `ThroughMasks.terms`."""
         soft_mask = self.relaxed_mask(rollout.observations[layer], rollout.actions[layer], layer)
-        return soft_mask, (soft_mask.mean() - self.targets[layer]).square()
+        return soft_mask, density_loss(soft_mask, self.targets[layer])
 
     def relaxed_mask(self, observation: Tensor, mask: Tensor, step: int) -> Tensor:
         """See `ThroughMasks.relaxed_mask`."""

@@ -346,6 +346,24 @@ def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
     return mask.float() + (probability - probability.detach())
 
 
+def density_loss(soft_mask: Tensor, target: float) -> Tensor:
+    """Squared distance of the share of blocks kept from a wanted one: [batch, n] -> a number.
+
+    >>> density_loss(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), 0.25).item()
+    0.25
+    """
+    return (soft_mask.mean() - target).square()
+
+
+def rate_loss(soft_mask: Tensor, target: float) -> Tensor:
+    """The same of each block by itself, a mean over blocks (Veit and Belongie 2018).
+
+    >>> rate_loss(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), 0.5).item()
+    0.125
+    """
+    return (soft_mask.mean(dim=0) - target).square().mean()
+
+
 def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
     """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
 
