@@ -372,7 +372,9 @@ def test_nothing_draws_from_streams_that_all_share():
 
 def test_a_class_has_a_name_of_its_own_is_read_in_one_sitting_and_stays_what_it_is():
     shipped = [n for n in MODULES if part_of(n) != "lab" and "examples" not in n]
-    nodes = [node for name in shipped for node in tree_of(MODULES[name]).body]
+    # A specification calls what it has as the core does, beside which it is read.
+    others = [name for name in shipped if not name.startswith("ccenv.minimal")]
+    nodes = [node for name in others for node in tree_of(MODULES[name]).body]
     named = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
     # TorchRL's view of the environment has the name of Gymnasium's.
     assert [n for n in {*named} if named.count(n) > 1] == ["BlockSelectionEnv"]
