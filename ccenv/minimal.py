@@ -365,7 +365,7 @@ class BlockSelection(gym.vector.VectorEnv[Any, Any, Any]):
         return observation, reward, everybody & is_over, ~everybody, info
 
 
-def digits() -> list[Data]:
+def bundled_digits() -> list[Data]:
     """Ccenv's training and test split of the bundled 8 x 8 digits, see `ccenv.data`."""
     with np.load(Path(__file__).parent / "data" / "digits.npz") as stored:
         images, answers = stored["images"], stored["labels"]
@@ -378,7 +378,7 @@ def digits() -> list[Data]:
 def main() -> None:
     """Trains on digits, under random masks, a policy alone, both; prints error and cost."""
     torch.set_num_threads(1)
-    learned, test = digits()
+    learned, test = bundled_digits()
     network = GatedMLP(64, num_blocks=(8, 8), block_size=(16, 16))
     of_network = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     coins, policy = Policy(network, least=0.5), Policy(network)  # coins stay at 1/2

@@ -94,7 +94,12 @@ DOORS = {
         "Recorder.__torch_function__: getattr",
     ),
     TRUSTED: ("open_zip.load: load_from_zip_file", "open_zip.load_statistics: load_from_pkl"),
-    DATA: ("arrays_of_file: np.load", "digits: np.load", "packaged_tensors: torch.load"),
+    DATA: (
+        "arrays_of_file: np.load",
+        "digits: np.load",
+        "bundled_digits: np.load",
+        "packaged_tensors: torch.load",
+    ),
 }
 """Why a name or a file is safe there -> functions, and what they call that turns it into code."""
 IMPORTERS = ("import_object", "import_trusted", "import_module", "find_spec", "__import__")

@@ -201,7 +201,7 @@ def test_the_vector_environment_is_the_cores_episode_after_episode(sizes, rows, 
     core, network = both(64, 10, **sizes)
     priced = {"reward_kwargs": {"cost_weight": cost_weight}}
     core_env = ccenv.BlockSelectionVectorEnv(rows, dataset="digits", network=core, **priced)
-    env = minimal.BlockSelection(rows, network, minimal.digits()[0], cost_weight)
+    env = minimal.BlockSelection(rows, network, minimal.bundled_digits()[0], cost_weight)
     assert env.single_observation_space == core_env.single_observation_space
     assert env.single_action_space == core_env.single_action_space
     seed = sizes["seed"]
@@ -237,7 +237,7 @@ def same_info(one, other):
 
 def test_gymnasium_accepts_the_vector_environment_in_its_wrappers():
     _, network = both(64, 10, **SMALL)
-    env = minimal.BlockSelection(3, network, minimal.digits()[0])
+    env = minimal.BlockSelection(3, network, minimal.bundled_digits()[0])
     env = gym.wrappers.vector.RecordEpisodeStatistics(env)
     env.reset(seed=0)
     *_, info = [env.step(env.action_space.sample()) for _ in range(2)][-1]
@@ -277,7 +277,7 @@ def test_a_whole_training_has_the_cores_curve_and_verdict(
     if cotrain:
         of_network = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
         optimizers.append(of_network)
-    train, test = minimal.digits()
+    train, test = minimal.bundled_digits()
     settings_ = num_images, rows, cost_weight, seed
     found = minimal.train(network, policy, loss, optimizers, train, *settings_)
     for row, expected in zip(found, curve, strict=True):
@@ -291,7 +291,7 @@ def test_a_whole_training_has_the_cores_curve_and_verdict(
 
 
 def test_the_digits_are_the_cores():
-    for (inputs, labels), split in zip(minimal.digits(), ("train", "test"), strict=True):
+    for (inputs, labels), split in zip(minimal.bundled_digits(), ("train", "test"), strict=True):
         expected = load_split("digits", split)
         assert torch.equal(inputs, expected.images.flatten(1))
         assert torch.equal(labels, expected.labels)
