@@ -98,9 +98,9 @@ class Foreign(Agent):
         """See `Policy.act`."""
         return self.policy.act(observation, layer, generator)
 
-    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
-        """See `Policy.committed_rule`."""
-        return self.policy.committed_rule(surface, generator)
+    def rule_of_windows(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """See `Policy.rule_of_windows`."""
+        return self.policy.rule_of_windows(surface, generator)
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
         """Learns nothing."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ccenv.base.masks import check_mask, full_mask
 from ccenv.networks.core.abilities import AnswersOften, ability
-from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
+from ccenv.networks.core.protocol import GatedNetwork, started
 from ccenv.sparse import cpu
 from ccenv.sparse.operands import is_readable
 
@@ -160,18 +160,17 @@ def initial(
     images: Tensor,
     labels: Tensor,
     group_size: int = 1,
-    cache: Any = None,
-    earlier: Earlier | None = None,
+    state: Any = None,
 ) -> EpisodeState:
     """Starts an episode for each row, of which `group_size` neighbours hold the same input.
 
     Images [batch / group_size, ...] are each there once, and so are labels, int64. What the network
-    computes before its first gate is computed here, with a `cache` (see `Caches`) or with what
-    `earlier` positions decide (see `ReadsEarlier`).
+    computes before its first gate is computed here, behind the `state` that the positions before
+    have left (see `Continues` and `Windows`).
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
-    hidden = started(network, images, cache, earlier)
+    hidden = started(network, images, state)
     return EpisodeState(images, labels, 0, hidden, None, torch.zeros_like(labels), group_size)
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from ccenv.base.checks import all_finite, is_on_device
 from ccenv.base.seeding import stream_seed
 from ccenv.data import dataset_name
-from ccenv.networks.core.abilities import Caches, Scheduled, ability
+from ccenv.networks.core.abilities import Scheduled, Windows, ability
 from ccenv.networks.core.protocol import started
+from ccenv.networks.core.unrolled import played
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.simulator.network_source import take_shipped
 
@@ -54,7 +55,7 @@ class CoTraining:
         Not where updates land between gates of a later batch.
         """
         is_learning = simulator.weights == "cotrain" and not simulator.is_sequence
-        return is_learning and Caches in simulator.network.abilities and not lands(simulator)
+        return is_learning and Windows in simulator.network.abilities and not lands(simulator)
 
     def begin(self, hidden: Any) -> None:
         """Keeps the hidden state of a batch before its first gate, None to compute it again."""
@@ -113,8 +114,8 @@ class CoTraining:
         else:
             images, _ = simulator.data.batch(indices[:: simulator.group_size])
             labels = simulator.data.labels.index_select(0, indices).long()
-        if start is None and simulator.earlier is not None and not simulator.is_sequence:
-            start = started(network, images, earlier=simulator.earlier)
+        if start is None and simulator.rule is not None and not simulator.is_sequence:
+            start = started(network, images, played(network, images, simulator.rule))
         # Fewer masks than rows where only some of the rows teach.
         labels = labels[:: len(labels) // len(masks[0])]
         chosen = values[0] if values else None

@@ -16,7 +16,7 @@ from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking, shown
 from ccenv.mdp.action_codes import ActionCode
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.networks.core.abilities import ReadsEarlier
+from ccenv.networks.core.abilities import Continues, Windows
 from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
@@ -80,17 +80,17 @@ class Policy:
         """How masks are chosen in one compiled call, a `Chooser` a layer like `act`, or None."""
         return None
 
-    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
-        """Masks of earlier positions of sequences, an `Earlier` of `GatedNetwork.start`.
+    def rule_of_windows(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """Masks of the positions of windows before the last, a `Rule` of `Windows.played`.
 
-        Its own greedy masks; None, the network's own rule, if it reads labels, which earlier
+        Its own greedy masks; None, the network's own rule, if it reads labels, which these
         positions do not have.
 
         Args:
             surface: a simulator, or what has its network and its observer.
             generator: which draws the masks of the episode that follows.
         """
-        return None if self.uses_labels else CommittedMasks(self, surface)
+        return None if self.uses_labels else GreedyRule(self, surface)
 
 
 class OtherPolicy(Policy):
@@ -157,8 +157,8 @@ class Actor(Policy):
         return bits[:, : self.num_blocks[layer]].to(observation.device)
 
 
-class CommittedMasks:
-    """Greedy actions of a policy for earlier positions, see `GatedNetwork.start`."""
+class GreedyRule:
+    """Greedy actions of a policy for the positions of windows, see `Windows.played`."""
 
     def __init__(self, policy: Policy, surface: Any) -> None:
         """Takes the policy, and what shows it states: a simulator, or what has its observer.
@@ -186,13 +186,14 @@ class CommittedMasks:
 
 
 def follow(policy: Policy, surface: Any, generator: torch.Generator | None = None) -> None:
-    """Lets a network of sequences compute earlier positions under a policy's greedy masks.
+    """Lets a network of windows play their positions under a policy's greedy masks.
 
-    They are the surface's `earlier`, which it gives to the network with each batch. A surface is a
-    simulator, or what has its network and its observer.
+    They are the surface's `rule`, by which each batch is played. A surface is a simulator, or what
+    has its network and its observer.
     """
-    if ReadsEarlier in surface.network.abilities:
-        surface.earlier = policy.committed_rule(surface, generator)
+    # Of a network that does not continue no mask changes what positions leave.
+    if {Continues, Windows} <= {*surface.network.abilities}:
+        surface.rule = policy.rule_of_windows(surface, generator)
 
 
 class ModelPolicy(Policy):
@@ -245,14 +246,14 @@ class ModelPolicy(Policy):
         """Empties the memory."""
         self.memory = None
 
-    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
-        """See `Policy.committed_rule`; ValueError of a model with a memory."""
+    def rule_of_windows(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """See `Policy.rule_of_windows`; ValueError of a model with a memory."""
         if self.has_memory:
             raise ValueError(
                 "expected a model without a memory on a network that reads earlier positions, each "
                 "of which would need a memory of its own; take a model such as PPO"
             )
-        return super().committed_rule(surface, generator)
+        return super().rule_of_windows(surface, generator)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None

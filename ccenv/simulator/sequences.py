@@ -43,14 +43,14 @@ def num_positions(data: Split, dataset: str, is_sequence: bool) -> int:
 
 
 @torch.no_grad()
-def begin_position(simulator: Any, cache: Any = None) -> EpisodeState:
+def begin_position(simulator: Any, state: Any = None) -> EpisodeState:
     """Begins the position that is next, behind what those before it left; None: the first."""
-    if cache is None or not simulator.ahead:
+    if state is None or not simulator.ahead:
         simulator.ahead = draw_ahead(simulator)
     (images, labels), *simulator.ahead = simulator.ahead
-    if cache is None:
-        cache = simulator.network.empty_cache(images)
-    return dynamics.initial(simulator.network, images, labels, cache=cache)
+    if state is None:
+        state = simulator.network.empty_state(images)
+    return dynamics.initial(simulator.network, images, labels, state=state)
 
 
 def draw_ahead(simulator: Any) -> Drawn:
@@ -70,9 +70,9 @@ def draw_ahead(simulator: Any) -> Drawn:
 def next_position(simulator: Any, ended: EpisodeState) -> EpisodeState:
     """Goes on behind the last gate of a position that is not the last."""
     with torch.no_grad():
-        cache = simulator.network.cache_after(ended.hidden)
+        state = simulator.network.advance(ended.hidden)
     simulator.position += 1
-    return begin_position(simulator, cache)
+    return begin_position(simulator, state)
 
 
 def read_extensions(asked: EnvironmentSettings) -> tuple[Extension, ...]:

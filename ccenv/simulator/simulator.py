@@ -32,8 +32,8 @@ from ccenv.networks.core.arguments import (
 )
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.precision import check_dtype
-from ccenv.networks.core.protocol import Earlier, num_blocks_of
-from ccenv.networks.core.unrolled import continues
+from ccenv.networks.core.protocol import Rule, num_blocks_of
+from ccenv.networks.core.unrolled import continues, played
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
@@ -142,8 +142,8 @@ class Simulator:
         self.position = 0
         """of the sequence, which is decided now; always 0 in episodes of one input."""
         self.ahead: Drawn = []
-        self.earlier: Earlier | None = None
-        """what earlier positions of sequences decide, see `ccenv.simulator.policy.follow`."""
+        self.rule: Rule | None = None
+        """masks of windows before their last positions, see `ccenv.simulator.policy.follow`."""
         self.images_seed: int | None = None
         self.masks: list[Tensor] = []
         """of the gates that are decided, bool [batch, num_blocks] each; as executed."""
@@ -220,7 +220,8 @@ class Simulator:
         else:
             batch = self.data.batch(indices)
             with torch.set_grad_enabled(shares_start):
-                self.state = dynamics.initial(self.network, *batch, group, earlier=self.earlier)
+                state = played(self.network, batch[0], self.rule)
+                self.state = dynamics.initial(self.network, *batch, group, state)
         self.learning.begin(self.state.hidden if shares_start else None)
         with torch.no_grad():
             return self.observe(self.state)

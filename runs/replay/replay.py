@@ -55,9 +55,9 @@ class StoredMasks(Policy):
         now = self.simulator
         return self.actions[layer][now.indices.cpu() * now.positions + now.position]
 
-    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
-        """See `Policy.committed_rule`."""
-        return self.agent.committed_rule(surface, generator)
+    def rule_of_windows(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """See `Policy.rule_of_windows`."""
+        return self.agent.rule_of_windows(surface, generator)
 
 
 @contextmanager

@@ -237,8 +237,8 @@ def test_what_an_update_costs_decides_how_often_it_learns_to_update(name):
 class Forgets(SkipGRU):
     """Leaves states without their gradient."""
 
-    def cache_after(self, hidden):
-        carried = super().cache_after(hidden)
+    def advance(self, hidden):
+        carried = super().advance(hidden)
         return dataclasses.replace(carried, state=carried.state.detach())
 
 

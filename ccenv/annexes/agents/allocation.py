@@ -31,6 +31,7 @@ from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import positive_int
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
+from ccenv.networks.core.unrolled import played
 from ccenv.rewards import check_cost_limit
 from ccenv.simulator.simulator import Simulator
 
@@ -185,7 +186,8 @@ def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, T
     seen, tables = [], []
     for indices in torch.arange(len(simulator.data)).split(BATCH):
         batch = simulator.data.batch(indices.to(device))
-        state = initial(network, *batch, earlier=simulator.earlier)
+        before = played(network, batch[0], simulator.rule)
+        state = initial(network, *batch, state=before)
         seen.append(simulator.observe(state).cpu())
         walked = walk_menu(network, state, masks, torch.arange(len(masks)))
         given = {number: right_and_cost(network, outcome) for number, outcome in walked}

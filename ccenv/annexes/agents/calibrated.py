@@ -9,7 +9,8 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import all_or_none, initial, look, outcomes
-from ccenv.networks.core.abilities import ReadsEarlier
+from ccenv.networks.core.abilities import Windows
+from ccenv.networks.core.unrolled import played
 from ccenv.simulator.simulator import Simulator
 
 BATCH = 1000
@@ -44,17 +45,17 @@ class Calibrated(Agent):
             self.learned |= self.calibrated()
             self.chosen_for = version
 
-    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
+    def rule_of_windows(self, surface: Any, generator: torch.Generator | None) -> Any:
         """Keeps everything in training, so that verdicts do not change it; see `Policy`."""
-        rule = super().committed_rule(surface, generator)
+        rule = super().rule_of_windows(surface, generator)
         if generator is not None and generator is self.generator:
             return self.keep_all
-        # Earlier positions are computed before `begin_episode`.
+        # Windows are played before `begin_episode`.
         self.choose()
         return rule
 
     def keep_all(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
-        """Keeps everything at earlier positions, see `GatedNetwork.start`."""
+        """Keeps everything at the positions of windows, see `Windows.played`."""
         return full_mask(len(inputs), self.num_blocks[gate], inputs.device)
 
     def parameters(self) -> dict[str, Tensor]:
@@ -68,13 +69,13 @@ class Calibrated(Agent):
         self.chosen_for = version_of(self.simulator)
 
     def validation(self) -> Simulator:
-        """Validation inputs, where earlier positions keep everything.
+        """Validation inputs, whose windows are played with everything kept.
 
         What was learned of an earlier network has no part in it.
         """
         judged = self.simulator.on_split("validation", BATCH)
-        if ReadsEarlier in judged.network.abilities:
-            judged.earlier = self.keep_all
+        if Windows in judged.network.abilities:
+            judged.rule = self.keep_all
         return judged
 
     @torch.no_grad()
@@ -88,7 +89,8 @@ class Calibrated(Agent):
         network = judged.network
         for indices in torch.arange(len(judged.data)).split(BATCH):
             batch = judged.data.batch(indices.to(judged.device))
-            state, seen = initial(network, *batch, earlier=judged.earlier), []
+            start = played(network, batch[0], judged.rule)
+            state, seen = initial(network, *batch, state=start), []
             for outcome in outcomes(network, state, all_or_none(network, kept)):
                 seen.append(look(network, outcome.before))
             yield seen

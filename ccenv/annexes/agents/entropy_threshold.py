@@ -22,8 +22,8 @@ from ccenv.annexes.agents.calibrated import Calibrated
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
 from ccenv.base.values import check_within, shown
-from ccenv.networks.core.abilities import Doubts, ReadsEarlier
-from ccenv.simulator.policy import CommittedMasks
+from ccenv.networks.core.abilities import Doubts, Windows
+from ccenv.simulator.policy import GreedyRule
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
 """Thresholds that no entropy is above, and that every entropy is."""
@@ -86,11 +86,11 @@ class EntropyThreshold(Calibrated):
         entropies = torch.cat([at_gate[:, 0].cpu() for seen in looks for at_gate in seen])
         return {"threshold": in_nats(threshold_of(entropies, self.target_rate))}
 
-    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
-        """In training earlier positions refresh at the wanted rate; see `Policy`."""
+    def rule_of_windows(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """In training windows are played at the wanted rate; see `Policy`."""
         if generator is not None and generator is self.generator:
-            return CommittedMasks(self, surface)
-        return super().committed_rule(surface, generator)
+            return GreedyRule(self, surface)
+        return super().rule_of_windows(surface, generator)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -101,8 +101,8 @@ class EntropyThreshold(Calibrated):
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]
         if generator is self.generator and generator is not None:
-            if ReadsEarlier in self.simulator.network.abilities and not self.is_fixed:
-                # Of the next batch's earlier positions so many refresh, as in use.
+            if Windows in self.simulator.network.abilities and not self.is_fixed:
+                # Of the positions of the next batch's windows so many refresh, as in use.
                 self.learned = {"threshold": in_nats(doubt.double().quantile(1 - self.target_rate))}
             if layer == 0:
                 self.density = uniform((rows, 1), generator, device)

@@ -29,6 +29,7 @@ from ccenv.base.masks import full_mask
 from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.mdp.dynamics import all_or_none, initial, outcomes
 from ccenv.networks.core.exit_state import early_answer
+from ccenv.networks.core.unrolled import played
 from ccenv.simulator.rollout import Rollout
 
 
@@ -104,7 +105,8 @@ class PonderNet(HaltingAgent):
         of_inputs = begun.labels[:: begun.group_size]
         values, answers = [], []
         with torch.no_grad():
-            start = initial(network, begun.images, of_inputs, earlier=simulator.earlier)
+            before = played(network, begun.images, simulator.rule)
+            start = initial(network, begun.images, of_inputs, state=before)
             walked = list(outcomes(network, start, all_or_none(network)))
         for gate in self.exits:
             state = walked[gate].before

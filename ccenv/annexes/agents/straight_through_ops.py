@@ -6,6 +6,7 @@ of later positions too, as in Skip RNN (Campos et al. 2018, arXiv 1708.06834).
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from ccenv.agents.scores import ScoredAgent
 from ccenv.mdp.dynamics import EpisodeState, all_or_none, initial, outcomes, transition
 from ccenv.networks.core.precision import dtype_of
 from ccenv.networks.core.protocol import GatedNetwork, started, walk
+from ccenv.networks.core.unrolled import along, played
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
 
@@ -54,7 +56,7 @@ def loss_under(
     assert state is not None
     network, images, start = simulator.network, state.images_by_row, simulator.learning.start
     if start is None:
-        start = started(network, images, earlier=simulator.earlier)
+        start = started(network, images, played(network, images, simulator.rule))
     logits = soft_masked_logits(network, images, soft_masks, masks, start)
     return torch.nn.functional.cross_entropy(logits, state.labels)
 
@@ -92,25 +94,29 @@ def relaxed_rewards(
         [length, batch] each. Their sum is what `nll_minus_cost` pays, bit for bit.
     """
     network: Any = simulator.network
-    cache, step = None, 0
     likely: list[Tensor] = []
     charged: list[Tensor] = []
-    for place in range(length or simulator.positions):
-        images, labels = simulator.data.batch(indices * simulator.positions + place)
-        cache = network.empty_cache(images) if cache is None else cache
-        state, spent = initial(network, images, labels, cache=cache), torch.zeros(())
+    steps = itertools.count()
+
+    def run(before: Any, images: Tensor, labels: Tensor) -> Any:
+        state, spent = initial(network, images, labels, state=before), torch.zeros(())
         terms: list[Tensor] = []
         while state.layer < simulator.num_layers:
-            mask, soft_mask = choose(step, state)
+            mask, soft_mask = choose(next(steps), state)
             cost = soft_cost(network, state, mask, soft_mask)
             every = torch.ones_like(mask)
             state, outcome = transition(network, state, every, "reference", soft_mask)
-            spent, step = spent + cost, step + 1
+            spent = spent + cost
             outcome = replace(outcome, mask=mask, layer_cost=cost, compute_cost=spent)
             terms.append(simulator.reward.terms(outcome)["cost"])
-        cache = network.cache_after(state.hidden)
         likely.append(outcome.log_likelihood)
         charged.append(sum(terms[1:], terms[0]))
+        return state.hidden
+
+    numbers = range(length or simulator.positions)
+    batches = (simulator.data.batch(indices * simulator.positions + place) for place in numbers)
+    for _ in along(network, batches, run):
+        pass
     return torch.stack(likely), torch.stack(charged)
 
 
@@ -274,7 +280,8 @@ class LiveWalk:
         assert begun is not None
         labels = begun.labels[:: begun.group_size]
         network, group = simulator.network, begun.group_size
-        state = initial(network, begun.images, labels, group, earlier=simulator.earlier)
+        before = played(network, begun.images, simulator.rule)
+        state = initial(network, begun.images, labels, group, before)
         scores: list[Tensor] = []
         copies: list[Tensor] = []
 

@@ -41,7 +41,7 @@ from ccenv.base.seeding import stream
 from ccenv.base.values import in_a_line
 from ccenv.data import load_split
 from ccenv.mdp.observations import Observer, make_observer
-from ccenv.networks.core.abilities import Continues, ability
+from ccenv.networks.core.abilities import Continues, Windows, ability
 from ccenv.networks.core.inference_copy import pack
 from ccenv.simulator.policy import as_policy, follow
 
@@ -210,12 +210,11 @@ class SkippingClassifier(nn.Module):
     def classify_next(
         self, inputs: Tensor, cache: Any = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, list[Tensor], Any]:
-        """Classifies the end of a sequence with what earlier positions have left.
+        """Classifies the end of a sequence with what the positions before have left.
 
         Args:
             inputs: int64 [1, window].
-            cache: what the call before returned; None computes it of the earlier positions, under
-                greedy masks.
+            cache: what the call before returned; None plays those before under greedy masks.
             generator: as in `classify`.
 
         Returns:
@@ -228,13 +227,13 @@ class SkippingClassifier(nn.Module):
         """
         inputs = self.prepare(inputs)
         generator = drawing(inputs, generator, None, self.draw)
-        sequence = ability(self.network, Continues)
-        if cache is None and sequence is not None:
+        windows, sequence = ability(self.network, Windows), ability(self.network, Continues)
+        if cache is None and windows is not None:
             follow(as_policy(self.policy), self.surface)
-            cache = sequence.cache_before(inputs, self.surface.earlier)
+            cache = windows.played(inputs, self.surface.rule, alone=True)
         outcome, masks = look_and_compute(self.policy, self.surface, inputs, generator, None, cache)
         assert outcome.logits is not None
-        after = None if sequence is None else sequence.cache_after(outcome.after.hidden)
+        after = None if sequence is None else sequence.advance(outcome.after.hidden)
         return outcome.logits, masks, after
 
     def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:

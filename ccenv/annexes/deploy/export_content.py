@@ -27,7 +27,7 @@ from ccenv.base.trust import check_named
 from ccenv.base.values import in_a_line, lacking, shortened, shown
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
-from ccenv.networks.core.abilities import ReadsEarlier, ability
+from ccenv.networks.core.abilities import Windows, ability
 from ccenv.networks.core.arguments import arguments_of, make_network
 from ccenv.networks.core.precision import dtype_of, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
@@ -90,8 +90,8 @@ class Surface:
     """rows of one image."""
     state: EpisodeState | None = None
     """where the images are, for policies that look at the episode."""
-    earlier: Any = None
-    """what earlier positions of sequences decide, see `ccenv.simulator.policy.follow`."""
+    rule: Any = None
+    """masks of windows before their last positions, see `ccenv.simulator.policy.follow`."""
 
     def __post_init__(self) -> None:
         """Sets the attributes that agents read and that follow from the network."""
@@ -120,11 +120,11 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise cannot(agent, "it looks at the true label, which is not known where it is used")
     simulator = agent.simulator
     network, builder = simulator.network, simulator.source.builder
-    if simulator.is_sequence and ability(network, ReadsEarlier) is None:
+    if simulator.is_sequence and ability(network, Windows) is None:
         raise cannot(
             agent,
-            "its network reads no earlier positions out of an input (the ability ReadsEarlier), so "
-            "that each would be answered as the first of a sequence",
+            "its network plays no windows up to their last position (the ability Windows), so that "
+            "each would be answered as the first of a sequence",
         )
     ranges = {} if simulator.context is None else simulator.context.ranges
     content = {

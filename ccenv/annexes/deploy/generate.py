@@ -5,7 +5,7 @@ something to look at, and nothing to compare by.
 
 A predictor of windows of fixed length sees the last symbols, and computes every window again. One
 of sequences, which knows missing symbols, sees all symbols that its window holds; when the window
-is full, it goes on from the later half of it. If it has a cache (`Continues.cache_before`), one
+is full, it goes on from the later half of it. If it continues (`Continues`), one
 position is computed for a symbol, and a window again only when it slides. The cache holds keys and
 values under the masks that were executed, which are the greedy ones if no masks are drawn: then the
 text is the same as without a cache.

@@ -37,6 +37,7 @@ from ccenv.networks.core.lowering import (
     why_not_lowered,
 )
 from ccenv.networks.core.protocol import num_blocks_of, walk
+from ccenv.networks.core.unrolled import played
 from ccenv.simulator.policy import Policy, as_policy, follow
 
 IMAGES = 3
@@ -60,7 +61,7 @@ def look_and_compute(
         images: as the network reads them.
         generator: of the draws, None for greedy masks.
         budget: float32 [batch], or None.
-        cache: of earlier positions, see `ccenv.networks.core.abilities.Continues`.
+        cache: the state before these inputs, see `ccenv.networks.core.abilities.Continues`.
 
     Returns:
         Outcome of the last gate, and the masks as executed.
@@ -68,7 +69,8 @@ def look_and_compute(
     network = surface.network
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     follow(as_policy(policy), surface)
-    state = initial(network, images, labels, cache=cache, earlier=surface.earlier)
+    cache = played(network, images, surface.rule) if cache is None else cache
+    state = initial(network, images, labels, state=cache)
     surface.state = state
     as_policy(policy).begin_episode(surface)
 

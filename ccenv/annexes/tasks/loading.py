@@ -27,7 +27,7 @@ from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.abilities import Continues, OwnWeights
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.protocol import Abilities, Earlier
+from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import Experts
 
@@ -96,19 +96,15 @@ class Documents(GatedSequential):
         parts = {"experts": experts}
         super().__init__(nn.Identity(), parts, OneExpert(), torch.zeros(1, *input_shape))
 
-    def empty_cache(self, inputs: Tensor) -> tuple[()]:
+    def empty_state(self, inputs: Tensor) -> tuple[()]:
         """See `Continues`: nothing goes on."""
         return ()
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> tuple[()]:
+    def read(self, inputs: Tensor, state: tuple[()]) -> Flow:
         """See `Continues`."""
-        return ()
-
-    def start_cached(self, inputs: Tensor, cache: tuple[()]) -> Flow:
-        """See `Caches`."""
         return self.start(inputs)
 
-    def cache_after(self, hidden: Flow) -> tuple[()]:
+    def advance(self, hidden: Flow) -> tuple[()]:
         """See `Continues`."""
         return ()
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.abilities import Bounds, Continues, Owns, OwnWeights
-from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork
+from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork
 
 SIZES = {"train": 2048, "validation": 512, "test": 1024}
 """Sequences of each split."""
@@ -127,20 +127,16 @@ class OneGate(GatedNetwork):
         assert isinstance(found, nn.Linear)
         return found
 
-    def empty_cache(self, inputs: Tensor) -> Any:
+    def empty_state(self, inputs: Tensor) -> Any:
         """See `Continues`."""
         raise NotImplementedError
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
-        """See `Continues`."""
-        return self.empty_cache(inputs)
-
     def start(self, inputs: Tensor) -> Any:
         """See `GatedNetwork.start`; alone, a position has nothing before it."""
-        return self.start_cached(inputs, self.empty_cache(inputs))
+        return self.read(inputs, self.empty_state(inputs))
 
-    def start_cached(self, inputs: Tensor, cache: Any) -> Any:
-        """See `Caches`."""
+    def read(self, inputs: Tensor, state: Any) -> Any:
+        """See `Continues`."""
         raise NotImplementedError
 
     def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:

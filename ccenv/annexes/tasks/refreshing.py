@@ -76,19 +76,19 @@ class Staleness(OneGate):
         super().__init__("refresh", 0.0, input_shape[0])
         self.num_classes = num_classes
 
-    def empty_cache(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def empty_state(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """See `Continues`: fresh, and known to be so."""
         fresh = torch.zeros(len(inputs), device=inputs.device)
         return fresh, fresh
 
-    def cache_after(self, hidden: Summary) -> tuple[Tensor, Tensor]:
+    def advance(self, hidden: Summary) -> tuple[Tensor, Tensor]:
         """See `Continues`."""
         return hidden.stale, hidden.belief
 
-    def start_cached(self, inputs: Tensor, cache: tuple[Tensor, Tensor]) -> Summary:
-        """See `Caches`: it may become stale, then the signal is seen."""
+    def read(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> Summary:
+        """See `Continues`: it may become stale, then the signal is seen."""
         goes_on = 1 - inputs[:, 2]
-        stale, belief = (goes_on * part for part in cache)
+        stale, belief = (goes_on * part for part in state)
         stale = torch.maximum(stale, inputs[:, 0])
         signal = stale + inputs[:, 1]
         belief = posterior(belief + (1 - belief) * STALE_PROBABILITY, signal)

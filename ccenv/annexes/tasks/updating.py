@@ -49,17 +49,17 @@ class Counter(OneGate):
         """Sets the one weight."""
         super().__init__("update", 1.0, 3)
 
-    def empty_cache(self, inputs: Tensor) -> Tensor:
+    def empty_state(self, inputs: Tensor) -> Tensor:
         """See `Continues`: nothing is counted."""
         return inputs.new_zeros(len(inputs))
 
-    def cache_after(self, hidden: Marks) -> Tensor:
+    def advance(self, hidden: Marks) -> Tensor:
         """See `Continues`."""
         return hidden.count
 
-    def start_cached(self, inputs: Tensor, cache: Tensor) -> Marks:
-        """See `Caches`."""
-        return Marks(cache, inputs)
+    def read(self, inputs: Tensor, state: Tensor) -> Marks:
+        """See `Continues`."""
+        return Marks(state, inputs)
 
     def step(
         self,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
-from ccenv.networks.core.protocol import Earlier, GatedNetwork, Unread
+from ccenv.networks.core.protocol import GatedNetwork, Rule, Unread
 
 Kind = TypeVar("Kind")
 
@@ -26,8 +26,8 @@ def ability(network: GatedNetwork, kind: type[Kind]) -> Kind | None:
 def parts_of(kind: type) -> list[str]:
     """Names of what a network with an ability has.
 
-    >>> parts_of(Caches), parts_of(Flat), parts_of(Doubts)
-    (['cache', 'start_cached'], ['in_features'], [])
+    >>> parts_of(Windows), parts_of(Flat), parts_of(Doubts)
+    (['played', 'read'], ['in_features'], [])
     """
     names = [*vars(kind), *vars(kind).get("__annotations__", {})]
     return [name for name in names if not name.startswith("_")]
@@ -48,47 +48,11 @@ class Exits:
         raise NotImplementedError
 
 
-class ReadsEarlier:
-    """What earlier positions of a sequence leave depends on their masks."""
-
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
-        """See `GatedNetwork.start`; what earlier positions decide, None for the network's own rule.
-
-        `cache` and `cache_before` take `earlier`, too.
-        """
-        raise NotImplementedError
-
-
-class Caches:
-    """Inputs are positions of sequences, and read what earlier positions leave."""
-
-    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
-        """Returns what earlier positions of a sequence leave, such as keys and values.
-
-        They are computed with those positions, and their MACs are counted there. It is the same in
-        training mode: in co-training a rollout and the update that follows it share what `start`
-        computed.
-        """
-        raise NotImplementedError
-
-    def start_cached(self, inputs: Tensor, cache: Any) -> Any:
-        """Does what `start` does with the `cache` of the inputs; its MACs are the inputs' own."""
-        raise NotImplementedError
-
-
 class Continues:
-    """A sequence goes on: each input adds what it leaves to the cache (see `Caches`)."""
+    """A sequence goes on: what a position leaves, its state, is read by the next one."""
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
-        """Returns what the positions before an input leave, with room for it and for later ones.
-
-        It is for `start_cached`, and is made with the weights that the network has now, of inputs
-        [1, ...], the end of one sequence.
-        """
-        raise NotImplementedError
-
-    def empty_cache(self, inputs: Tensor) -> Any:
-        """Returns the cache before the first position of each input's own sequence.
+    def empty_state(self, inputs: Tensor) -> Any:
+        """Returns the state before the first position of each input's own sequence.
 
         Args:
             inputs: [rows, ...]; each begins a sequence, with room for as many positions as a window
@@ -96,12 +60,41 @@ class Continues:
         """
         raise NotImplementedError
 
-    def cache_after(self, hidden: Any) -> Any:
-        """Adds what an input leaves to the cache that it was started with, which it changes.
+    def read(self, inputs: Tensor, state: Any) -> Any:
+        """Does what `start` does behind the `state` of the inputs; its MACs are the inputs' own."""
+        raise NotImplementedError
 
-        Of the state after the last gate; returns the cache before the next input of the sequence,
-        None if there is no room for it.
+    def advance(self, hidden: Any) -> Any:
+        """Adds what an input leaves to the state that it was read behind, which it changes.
+
+        Of the hidden state after the last gate; returns the state before the next input of the
+        sequence, None if there is no room for it.
         """
+        raise NotImplementedError
+
+
+class Windows:
+    """An input is the end of a sequence, which is played to its last position.
+
+    `start` reads that position behind what is played without a rule.
+    """
+
+    def played(self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False) -> Any:
+        """Plays windows up to their last positions: the state behind which `read` starts these.
+
+        MACs of the positions before are counted there. It is the same in training mode: in
+        co-training a rollout and the update that follows it share what `start` computed.
+
+        Args:
+            inputs: [rows, ...].
+            rule: which masks the positions before the last have; None for the network's own.
+            alone: of one window [1, ...], whose last position `read` computes on its own, with
+                room for later positions. Else a network may compute it together with the others.
+        """
+        raise NotImplementedError
+
+    def read(self, inputs: Tensor, state: Any) -> Any:
+        """See `Continues.read`."""
         raise NotImplementedError
 
 

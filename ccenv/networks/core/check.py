@@ -19,7 +19,7 @@ from ccenv.base.annotations import checks_types
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.base.values import lacking, shortened, shown
-from ccenv.networks.core.abilities import Caches, Owns, ability, parts_of
+from ccenv.networks.core.abilities import Owns, Windows, ability, parts_of
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.parameters import inactive_entries
@@ -272,17 +272,17 @@ def check_norms(network: nn.Module) -> None:
             )
 
 
-def cache_of(network: Any, inputs: Tensor) -> Any:
-    """See `Caches.cache`; None of other networks."""
-    caches = ability(network, Caches)
-    return None if caches is None else caches.cache(inputs)
+def state_of(network: Any, one: Tensor) -> Any:
+    """What the positions before a window's last leave, [1, ...]; None of other networks."""
+    windows = ability(network, Windows)
+    return None if windows is None else windows.played(one, alone=True)
 
 
 def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
     """Everything kept is the plain module, at its cost (laws 1, 14); returns what it does."""
-    cache, keep = cache_of(network, inputs[:1]), (lambda *_: None)
+    state, keep = state_of(network, inputs[:1]), (lambda *_: None)
     found = count(
-        lambda x: network.logits(through(network, x, keep, "reference", cache=cache), "reference"),
+        lambda x: network.logits(through(network, x, keep, "reference", state=state), "reference"),
         inputs[:1],
     )
     macs, dense = found.macs, found.result
@@ -373,7 +373,7 @@ def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> N
         for row in range(len(inputs)):
             last = len(masks) - 1
             one = inputs[row : row + 1]
-            macs, hidden = counted(started, network, one, cache_of(network, one))
+            macs, hidden = counted(started, network, one, state_of(network, one))
             for gate, mask in enumerate(masks):
                 spent, hidden = counted(
                     network.step, gate, hidden, mask[row : row + 1], None, exact(mask)

@@ -18,7 +18,7 @@ from ccenv.networks.core.protocol import GatedNetwork, sharing_parts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What a network may compute in. float16 is left out: its gradients need a scaled loss."""
-COMPUTING = ("start", "step", "cache", "start_cached", "cache_before", "cache_after")
+COMPUTING = ("start", "step", "read", "advance", "played")
 """Methods that run in the dtype and pass it on."""
 ANSWERING = (
     "logits",

@@ -20,8 +20,8 @@ from ccenv.base.values import positive_int, shown
 
 Unread = list[tuple[Tensor, Tensor]]
 """Weights, and which of their entries nothing reads: bool of the weight's shape."""
-Earlier = Callable[[int, Any, Tensor], Tensor]
-"""What is decided at earlier positions of sequences: (gate, hidden state of positions, their
+Rule = Callable[[int, Any, Tensor], Tensor]
+"""What is decided at the positions of windows: (gate, hidden state of positions, their
 inputs [rows, window]) -> an action for each, see `ccenv.simulator.policy.Policy.act`."""
 Abilities = tuple[type, ...]
 SKIPPED = ("zero", "identity", "stop")
@@ -267,13 +267,9 @@ def walk(
     return network.logits(hidden, backend)
 
 
-def started(
-    network: GatedNetwork, inputs: Tensor, cache: Any = None, earlier: Earlier | None = None
-) -> Any:
-    """Starts inputs, with a cache if there is one; else with `earlier` if there is that."""
-    if cache is not None:
-        return cast(Any, network).start_cached(inputs, cache)
-    return network.start(inputs) if earlier is None else cast(Any, network).start(inputs, earlier)
+def started(network: GatedNetwork, inputs: Tensor, state: Any = None) -> Any:
+    """Starts inputs, behind a state if there is one."""
+    return network.start(inputs) if state is None else cast(Any, network).read(inputs, state)
 
 
 def through(
@@ -283,7 +279,7 @@ def through(
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
     num_gates: int | None = None,
-    cache: Any = None,
+    state: Any = None,
     start: Any = None,
 ) -> Any:
     """Walks a network's gates and returns the hidden state after the last one.
@@ -295,7 +291,7 @@ def through(
         backend: see `ccenv.block_sparse_linear`.
         weights: float [batch, num_blocks[gate]] for each gate; see `GatedNetwork.step`.
         num_gates: how many; None for all.
-        cache: see `Caches.start_cached`.
+        state: of positions before, see `Continues.read`.
         start: see `inputs`.
     """
     if weights is not None and len(weights) != len(network.gates):
@@ -303,7 +299,7 @@ def through(
             f"expected gate values at every one of {len(network.gates)} gates, or at none, got "
             f"{len(weights)}"
         )
-    hidden = started(network, inputs, cache) if start is None else start
+    hidden = started(network, inputs, state) if start is None else start
     for gate in range(len(network.gates) if num_gates is None else num_gates):
         scale = None if weights is None else weights[gate]
         hidden = network.step(gate, hidden, choose(gate, hidden), scale, backend)

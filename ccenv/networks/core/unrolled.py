@@ -4,16 +4,17 @@ An episode over a sequence walks so position by position; here a network learns 
 gradients through what one position leaves to the next.
 """
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.values import lacking
-from ccenv.networks.core.abilities import Continues, ability, parts_of
-from ccenv.networks.core.protocol import through
+from ccenv.networks.core.abilities import Continues, Windows, ability, parts_of
+from ccenv.networks.core.precision import in_own_dtype
+from ccenv.networks.core.protocol import Rule, through
 
 
 def continues(network: Any) -> Any:
@@ -27,35 +28,47 @@ def continues(network: Any) -> Any:
     return found
 
 
-def positions_of(
-    network: Any,
-    inputs: Tensor,
-    length: int,
-    choose: Callable[[int, int, Any], Tensor | None],
-    backend: str = "auto",
-    weights: Callable[[int], Sequence[Tensor] | None] = lambda place: None,
+def along(
+    network: Any, places: Iterable[tuple[Any, ...]], run: Callable[..., Any]
 ) -> Iterator[Any]:
-    """Walks whole sequences, each position behind what those before it left.
+    """Plays sequences position by position, each behind what those before it left.
 
     Args:
         network: with the ability `Continues`.
-        inputs: [sequences * length, ...]; the positions of a sequence are neighbours.
-        length: positions of a sequence.
-        choose: (place, gate, hidden) -> bool [sequences, num_blocks], or None: everything.
-        backend: see `ccenv.block_sparse_linear`.
-        weights: place -> float [sequences, num_blocks] for each gate, see `GatedNetwork.step`.
+        places: of each position its inputs, [sequences, ...], and what else `run` takes.
+        run: (state before a position, its inputs, ...) -> its hidden state after the last gate.
 
     Yields:
         The hidden state of each position, after its last gate.
     """
-    places = inputs.unflatten(0, (-1, length)).unbind(1)
-    cache = network.empty_cache(places[0])
-    for place, seen in enumerate(places):
-        own = functools.partial(choose, place)
-        hidden = through(network, seen, own, backend, weights(place), cache=cache)
+    hidden = None
+    for inputs, *others in places:
+        state = network.empty_state(inputs) if hidden is None else network.advance(hidden)
+        hidden = run(state, inputs, *others)
         yield hidden
-        if place + 1 < length:
-            cache = network.cache_after(hidden)
+
+
+def under(network: Any, rule: Rule | None) -> Callable[[Any, Tensor], Any]:
+    """Plays a position under a rule, with everything kept under none; see `along`."""
+
+    def run(state: Any, inputs: Tensor) -> Any:
+        hidden = network.read(inputs, state)
+        for gate, own in enumerate(network.gates):
+            mask, weights = None, None
+            if rule is not None:
+                with torch.no_grad():
+                    action = in_own_dtype(rule, gate, hidden, inputs)
+                mask, weights = as_mask(action, own.num_blocks), gate_values_of(action)
+            hidden = network.step(gate, hidden, mask, weights)
+        return hidden
+
+    return run
+
+
+def played(network: Any, inputs: Tensor, rule: Rule | None) -> Any:
+    """The state before the last positions of windows, None of inputs that are none."""
+    windows = ability(network, Windows)
+    return None if windows is None else windows.played(inputs, rule)
 
 
 def sequence_logits(
@@ -66,7 +79,7 @@ def sequence_logits(
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Answers at every position of whole sequences, see `positions_of`.
+    """Answers at every position of whole sequences, see `along`.
 
     Args:
         network: with the ability `Continues`.
@@ -80,11 +93,11 @@ def sequence_logits(
         Logits [sequences * length, num_classes].
     """
 
-    def scale(place: int) -> Sequence[Tensor] | None:
-        return None if weights is None else [values[place::length] for values in weights]
+    def run(state: Any, seen: Tensor, place: int) -> Any:
+        own = slice(place, None, length)
+        scale = None if weights is None else [values[own] for values in weights]
+        return through(network, seen, lambda gate, _: masks[gate][own], backend, scale, state=state)
 
-    walked = positions_of(
-        network, inputs, length, lambda place, gate, _: masks[gate][place::length], backend, scale
-    )
-    logits = [network.logits(hidden, backend) for hidden in walked]
+    places = zip(inputs.unflatten(0, (-1, length)).unbind(1), range(length), strict=True)
+    logits = [network.logits(hidden, backend) for hidden in along(network, places, run)]
     return torch.stack(logits, dim=1).flatten(0, 1)

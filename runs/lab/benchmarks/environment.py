@@ -22,7 +22,7 @@ from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.unrolled import positions_of
+from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.buffers import keep_panels
@@ -233,13 +233,12 @@ def walk_with_cache(simulator: Simulator, masks: Sequence[Tensor]) -> Pass:
     network, gates = simulator.network, simulator.num_layers
     inputs, _ = simulator.data.batch(torch.arange(SEQUENCES * LENGTH))
 
-    def choose(place: int, gate: int, hidden: object) -> Tensor:
-        return masks[place * gates + gate]
+    # Of a gate the masks of all positions, those of a sequence side by side.
+    chosen = [torch.stack([*masks[gate::gates]], dim=1).flatten(0, 1) for gate in range(gates)]
 
     def episode() -> object:
         with torch.no_grad():
-            walked = positions_of(network, inputs, LENGTH, choose)
-            return [network.logits(hidden) for hidden in walked]
+            return sequence_logits(network, inputs, chosen, LENGTH)
 
     return episode
 

@@ -102,13 +102,13 @@ def test_a_position_that_stops_leaves_nothing_in_later_layers():
     network, windows = gate(model, units, symbols()[:1], positions=True), symbols()
     check_network(network, windows_of_all()[[LENGTH - 1, 2]])
     for stops in ([True, True], [True, False]):
-        carried = network.empty_cache(windows)
-        hidden = network.start_cached(windows, carried)
+        carried = network.empty_state(windows)
+        hidden = network.read(windows, carried)
         goes = ~torch.tensor(stops)[:, None]
         for number in range(3):
             mask = goes if number == 0 else torch.ones(2, 1, dtype=torch.bool)
             hidden = network.step(number, hidden, mask)
-        there = network.cache_after(hidden).past.there
+        there = network.advance(hidden).past.there
         assert there[0][:, 0].all()
         layers = {layer: own[:, 0].tolist() for layer, own in there.items() if layer}
         assert all(own == goes[:, 0].tolist() for own in layers.values())

@@ -1,4 +1,4 @@
-"""The network `lm`: positions alone, with a cache, in whole sequences; committed masks."""
+"""The network `lm`: positions alone, with a cache, in whole sequences; masks of a rule."""
 
 import math
 
@@ -108,11 +108,13 @@ def rule_of(masks):
 
 
 @pytest.mark.parametrize("settings", [{"tied": True}, *GATES])
-def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence(settings):
+def test_under_a_rule_every_position_is_the_plain_run_over_its_sequence(settings):
     network, sequences = model(**settings), symbols(LENGTH, LENGTH)
     masks = masks_of(network, 2 * LENGTH)
     inputs = positions(sequences)
-    found = forward(network, inputs, masks, start=network.start(inputs, rule_of(masks)))
+    found = forward(
+        network, inputs, masks, start=network.read(inputs, network.played(inputs, rule_of(masks)))
+    )
     parts = zip(sequences, *(mask.split(LENGTH) for mask in masks), strict=True)
     expected = torch.cat([plainly(network, sequence, mask) for sequence, *mask in parts])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -122,10 +124,12 @@ def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence
 def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_alone(settings):
     network, (sequence,) = model(**settings), symbols(LENGTH)
     inputs = positions([sequence])
-    committed, own = (masks_of(network, LENGTH, seed=seed) for seed in (0, 1))
-    found = forward(network, inputs, own, start=network.start(inputs, rule_of(committed)))
+    ruled, own = (masks_of(network, LENGTH, seed=seed) for seed in (0, 1))
+    found = forward(
+        network, inputs, own, start=network.read(inputs, network.played(inputs, rule_of(ruled)))
+    )
     for place in range(LENGTH):
-        masks = [mask[: place + 1].clone() for mask in committed]
+        masks = [mask[: place + 1].clone() for mask in ruled]
         for mask, others in zip(masks, own, strict=True):
             mask[place] = others[place]
         expected = plainly(network, sequence[: place + 1], masks)[place]
@@ -136,9 +140,9 @@ def test_a_layer_that_is_skipped_costs_nothing_and_later_positions_read_fewer():
     width, place = SMALL["width"], 4
     network, inputs = model(gates="layers"), positions(symbols(LENGTH))
     kept = torch.ones(LENGTH, 1, dtype=torch.bool)
-    committed = kept.clone()
-    committed[[1, 3]] = False
-    hidden = network.start(inputs, rule_of([committed, kept]))
+    ruled = kept.clone()
+    ruled[[1, 3]] = False
+    hidden = network.read(inputs, network.played(inputs, rule_of([ruled, kept])))
     keeping, skipping = (int(network.macs(0, hidden, mask)[place]) for mask in (kept, ~kept))
     of_experts = 4 * 2 * width * SMALL["ffn_width"]
     # Itself, and two of the four before it.
@@ -154,12 +158,12 @@ def test_what_a_position_costs_that_stops():
     network, inputs = model(gates="exits", depth=3), positions(symbols(LENGTH, 5))
     stops = [torch.zeros(len(inputs), 1, dtype=torch.bool)] * 2
     rule = rule_of([torch.zeros(len(inputs) + 3, 1, dtype=torch.bool)] * 2)
-    hidden = network.start(inputs, rule)
-    first, earlier = (int(network.macs(0, hidden, stops[0])[row]) for row in (place, 0))
+    hidden = network.read(inputs, network.played(inputs, rule))
+    first, before = (int(network.macs(0, hidden, stops[0])[row]) for row in (place, 0))
     answer = width * network.num_classes
     layer = 4 * width**2 + 2 * width * (place + 1) + 4 * 2 * width * SMALL["ffn_width"]
     # Later positions read keys and values of both later layers.
-    assert first == layer + answer + 2 * 2 * width**2 == earlier + 2 * width * place
+    assert first == layer + answer + 2 * 2 * width**2 == before + 2 * width * place
     hidden = network.step(0, hidden, stops[0])
     assert not network.macs(1, hidden, ~stops[1]).any()
     assert not network.executed(1, hidden, ~stops[1]).any()
@@ -226,9 +230,9 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, nam
     simulator = seeded(4 * LENGTH, group_size=2, **SETTINGS)
     agent = AGENTS[name](simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
     agent.learn(8 * LENGTH)
-    rule = simulator.earlier
+    rule = simulator.rule
     verdict = ccenv.evaluate(simulator, agent, deterministic=True, batch_size=5 * LENGTH + 3)
-    assert simulator.earlier is rule
+    assert simulator.rule is rule
     judged = simulator.on_split("test", 1).data
     inputs, labels = judged.batch(torch.arange(len(judged)))
     losses = []
@@ -241,11 +245,11 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, nam
     assert verdict.nll == pytest.approx(float(sum(losses)) / len(judged), abs=1e-5)
 
 
-def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monkeypatch):
+def test_a_verdict_that_fails_leaves_the_rule_of_training(prose, monkeypatch):
     simulator = seeded(LENGTH, **SETTINGS)
     agent = AGENTS["hash"](simulator, seed=0, num_kept=1)
     agent.learn(LENGTH)
-    rule = simulator.earlier
+    rule = simulator.rule
     assert rule is not None
 
     def fail(observation, layer):
@@ -254,7 +258,7 @@ def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monk
     monkeypatch.setattr(agent, "keep_probability", fail)
     with pytest.raises(OverflowError):
         ccenv.evaluate(simulator, agent)
-    assert simulator.earlier is rule
+    assert simulator.rule is rule
 
 
 @pytest.mark.parametrize("waiting", [1, 2])
@@ -266,14 +270,14 @@ def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
         agent = AGENTS["rloo"](simulator, seed=0, num_kept=1, embedding_size="one_hot")
         runs = 0
 
-        def counted_cache(*given):
+        def counted(*given):
             nonlocal runs
             runs += 1
             return run(*given)
 
-        run = LanguageModel.cache
+        run = LanguageModel.played
         with monkeypatch.context() as patched:
-            patched.setattr(LanguageModel, "cache", counted_cache)
+            patched.setattr(LanguageModel, "played", counted)
             if settings == "anew":
                 patched.setattr(CoTraining, "shares_start", lambda *_: False)
             for _ in range(3):
@@ -288,7 +292,7 @@ def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
     assert (runs, all_runs) == (3 if waiting == 1 else 12, 3 * 2 * waiting)
 
 
-def test_rows_follow_committed_gate_values_unless_a_router_learns_from_them():
+def test_rows_follow_gate_values_of_a_rule_unless_a_router_learns_from_them():
     network, inputs = model(), positions(symbols(5, 3))
     values = torch.rand(len(inputs), 4, generator=stream(0, "values")) * masks_of(network, 8)[0]
     of_position = {tuple(row): value for row, value in zip(inputs.tolist(), values, strict=True)}
@@ -297,7 +301,7 @@ def test_rows_follow_committed_gate_values_unless_a_router_learns_from_them():
         nothing = torch.zeros(4)
         return torch.stack([of_position.get(tuple(row), nothing) for row in rows.tolist()])
 
-    hidden = network.start(inputs, rule)
+    hidden = network.read(inputs, network.played(inputs, rule))
     follows = network.step(0, hidden, values > 0, values)
     leaves = network.step(0, hidden, values > 0, values.clone().requires_grad_())
     assert (len(follows.own), len(leaves.own)) == (0, len(inputs))
@@ -345,9 +349,11 @@ def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symb
             parameter.normal_()
     classifier, calls = SkippingClassifier.from_agent(agent), []
     classifier.draw = "mode"
-    start, length, cache = [0, 1, 2], 4 * LENGTH, classifier.network.cache
+    start, length, played = [0, 1, 2], 4 * LENGTH, classifier.network.played
     monkeypatch.setattr(
-        classifier.network, "cache", lambda *given: calls.append(len(given[0])) or cache(*given)
+        classifier.network,
+        "played",
+        lambda *given, **how: calls.append(how) or played(*given, **how),
     )
     with_cache = write(classifier, start, length, stream(0, "writing"), 0.5)
     # The window is full after 6 symbols, and again after each half of it: 5, 5 and so on.
@@ -365,8 +371,8 @@ def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):
     simulator = seeded(2 * LENGTH, **SETTINGS | {"observation": "layer_input"})
     agent = AGENTS["sb3_ppo"](simulator, seed=0)
     agent.learn(4 * LENGTH)
-    assert simulator.earlier.policy is agent
+    assert simulator.rule.policy is agent
     inputs, _ = simulator.data.batch(torch.arange(LENGTH))
-    cache = simulator.network.cache(inputs, simulator.earlier)
+    cache = simulator.network.played(inputs, simulator.rule)
     greedy = agent.act(simulator.begin(torch.arange(LENGTH)), 0)
     assert torch.equal(cache.masks[0][0], greedy)

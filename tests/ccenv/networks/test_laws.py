@@ -9,7 +9,7 @@ import torch
 
 from ccenv.mdp.dynamics import initial, outcomes
 from ccenv.networks import NETWORKS as BY_NAME
-from ccenv.networks.core.abilities import Caches, Continues, Norms, ReadsEarlier, ability
+from ccenv.networks.core.abilities import Continues, Norms, Windows, ability
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import inactive_entries
@@ -31,7 +31,7 @@ def test_every_network_of_the_table_is_here():
 def test_a_network_keeps_the_checkers_laws(name):
     network = tiny.built(name)
     check_network(network, tiny.inputs_of(name, 2))
-    assert (name in OF_SEQUENCES) == (ability(network, Caches) is not None)
+    assert (name in OF_SEQUENCES) == (ability(network, Windows) is not None)
 
 
 def logits_and_gradients(network, inputs, masks, backend, weights=None, start=None):
@@ -140,7 +140,7 @@ def test_norms_of_blocks_are_those_of_what_was_computed(name):
 
 
 def by_the_end(network, gate, hidden, inputs):
-    """Masks that follow from an input's last symbol, at its position and at earlier ones."""
+    """Masks that follow from an input's last symbol, at its position and at those before."""
     blocks = torch.arange(network.gates[gate].num_blocks)
     return (inputs[:, -1:] + blocks + gate) % 3 > 0
 
@@ -150,18 +150,25 @@ def masks_by(rule, network, inputs):
 
 
 @pytest.mark.parametrize("name", OF_SEQUENCES)
-def test_a_cache_gives_what_whole_sequences_give_with_gradients_to_earlier_symbols(name):
+def test_a_window_alone_gives_what_windows_together_give_with_gradients_to_symbols_before(name):
     network, inputs = tiny.built(name).requires_grad_(True), tiny.positions(tiny.symbols(5, 3), 5)
     rule = functools.partial(by_the_end, network)
-    masks, earlier = masks_by(rule, network, inputs), ()
-    if ability(network, ReadsEarlier):
-        earlier = (rule,)
-    starts = (
-        network.start(inputs, *earlier),
-        network.start_cached(inputs, network.cache(inputs, *earlier)),
-    )
-    whole, cached = (logits_and_gradients(network, inputs, masks, "auto", None, s) for s in starts)
-    assert_close(cached, whole)
+    masks = masks_by(rule, network, inputs)
+
+    def alone(row):
+        state = network.played(inputs[row : row + 1], rule, alone=True)
+        own = [mask[row : row + 1] for mask in masks]
+        return forward(
+            network, inputs[row : row + 1], own, start=network.read(inputs[row : row + 1], state)
+        )
+
+    together = network.read(inputs, network.played(inputs, rule))
+    whole = logits_and_gradients(network, inputs, masks, "auto", None, together)
+    network.zero_grad()
+    logits = torch.cat([alone(row) for row in range(len(inputs))])
+    logits.square().sum().backward()
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
+    assert_close([logits.detach(), *grads], whole)
 
 
 @pytest.mark.parametrize("name", OF_SEQUENCES)
@@ -171,7 +178,9 @@ def test_sequences_go_on_position_by_position_under_the_masks_that_were_executed
         return
     rule = functools.partial(by_the_end, network)
     masks = masks_by(rule, network, inputs)
-    whole = forward(network, inputs, masks, start=network.start(inputs, rule))
+    whole = forward(
+        network, inputs, masks, start=network.read(inputs, network.played(inputs, rule))
+    )
     for backend in ("auto", "reference"):
         found = sequence_logits(network, inputs, masks, 5, backend)
         torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
@@ -182,12 +191,12 @@ WITH_BLOCKS = [n for n in OF_SEQUENCES if n.startswith(("lm", "dec")) and n != "
 
 
 @pytest.mark.parametrize("name", WITH_BLOCKS)
-def test_a_cache_of_another_network_or_of_several_sequences_is_refused(name):
+def test_a_state_of_another_network_or_of_several_sequences_is_refused(name):
     network, inputs = tiny.built(name), tiny.positions(tiny.symbols(3), 5)
-    with pytest.raises(ValueError, match="a cache that this network has made, got another"):
-        copy.deepcopy(network).start_cached(inputs[-1:], network.cache_before(inputs[-1:]))
+    with pytest.raises(ValueError, match="a state that this network has made, got another"):
+        copy.deepcopy(network).read(inputs[-1:], network.played(inputs[-1:], alone=True))
     with pytest.raises(ValueError, match="the end of one sequence, got 3 inputs"):
-        network.cache_before(inputs)
+        network.played(inputs, alone=True)
 
 
 @pytest.mark.parametrize("name", WITH_BLOCKS)
@@ -200,7 +209,9 @@ def test_what_no_position_keeps_is_not_read(name):
         return by_the_end(network, gate, hidden, inputs) & is_later
 
     def answers():
-        return forward(network, inputs, masks, start=network.start(inputs, rule))
+        return forward(
+            network, inputs, masks, start=network.read(inputs, network.played(inputs, rule))
+        )
 
     masks = masks_by(rule, network, inputs)
     before, unread = answers(), inactive_entries(network, masks)

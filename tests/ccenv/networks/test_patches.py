@@ -89,7 +89,8 @@ def test_every_position_is_the_plain_run_with_its_own_refresh_at_the_end_alone(p
     network, inputs = model(patch_size), inputs_of(LENGTH, 2, LENGTH)
     committed = masks_of(3 * LENGTH, seed=3)
     mask = masks_of(len(inputs))
-    start = network.start(inputs, lambda gate, hidden, rows: committed[: len(rows)])
+    state = network.played(inputs, lambda gate, hidden, rows: committed[: len(rows)])
+    start = network.read(inputs, state)
     found = forward(network, inputs, [mask], start=start)
     # Sequences lie one after the other at the longest one's length.
     first = [0] * LENGTH + [LENGTH] * 2 + [2 * LENGTH] * LENGTH
@@ -100,8 +101,8 @@ def test_every_position_is_the_plain_run_with_its_own_refresh_at_the_end_alone(p
 
 def test_refreshes_leave_nothing_in_the_cache_which_has_one_entry_a_patch():
     network, inputs = model(4), inputs_of(LENGTH)
-    never = network.cache(inputs)
-    always = network.cache(
+    never = network.played(inputs)
+    always = network.played(
         inputs, lambda gate, hidden, rows: torch.ones(len(rows), 1, dtype=torch.bool)
     )
     left, left_always = (sum(cache.entries, ()) for cache in (never, always))
@@ -174,11 +175,11 @@ def test_the_threshold_on_the_entropy_moves_refreshes_without_training(prose):
     assert torch.equal(refreshed(simulator, most + 0.1)[1], -steps[-1].outcome.log_likelihood)
 
 
-def test_while_it_learns_earlier_positions_refresh_at_the_wanted_rate(prose):
+def test_while_it_learns_windows_are_played_at_the_wanted_rate(prose):
     simulator = simulator_of(400, 1e-5)
     agent = AGENTS["entropy_threshold"](simulator, target_rate=0.3)
     agent.learn(400 * 3)
-    rule, seen = simulator.earlier, []
-    simulator.earlier = lambda *given: seen.append(rule(*given)) or seen[-1]
+    rule, seen = simulator.rule, []
+    simulator.rule = lambda *given: seen.append(rule(*given)) or seen[-1]
     simulator.begin()
     assert seen[0].float().mean().item() == pytest.approx(0.3, abs=0.2)

@@ -89,7 +89,7 @@ def test_what_a_network_does_not_define_is_not_defined_in_another_dtype():
 
 
 @pytest.mark.parametrize("name", ["lm", "patches"])
-def test_committed_masks_come_of_a_policy_that_computes_in_float32(name):
+def test_masks_of_windows_come_of_a_policy_that_computes_in_float32(name):
     network, inputs, masks = tiny(name)
     half, seen = in_dtype(network, "bfloat16"), []
 
@@ -99,5 +99,5 @@ def test_committed_masks_come_of_a_policy_that_computes_in_float32(name):
         return torch.ones(len(look), half.gates[gate].num_blocks, dtype=torch.bool)
 
     with torch.no_grad():
-        forward(half, inputs, masks, start=half.start(inputs, rule))
+        forward(half, inputs, masks, start=half.read(inputs, half.played(inputs, rule)))
     assert set(seen) == {(torch.float32, torch.float32)}

@@ -20,6 +20,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries
 from ccenv.networks.core.protocol import forward, started
+from ccenv.networks.core.unrolled import played
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
@@ -51,7 +52,7 @@ def warm(simulator, episodes=3):
 @torch.no_grad()
 def answer(network, simulator, masks):
     images = simulator.state.images
-    start = started(network, images, earlier=simulator.earlier)
+    start = started(network, images, played(network, images, simulator.rule))
     return forward(network, images, masks, start=start)
 
 
@@ -72,7 +73,8 @@ def copies_at_gates(simulator, module):
 @torch.no_grad()
 def composite_answer(versions, simulator, masks):
     """Logits of versions of a network, one for each gate; the last also answers."""
-    hidden = started(versions[0], simulator.state.images, earlier=simulator.earlier)
+    images = simulator.state.images
+    hidden = started(versions[0], images, played(versions[0], images, simulator.rule))
     for gate, (version, mask) in enumerate(zip(versions, masks, strict=True)):
         hidden = version.step(gate, hidden, mask)
     return versions[-1].logits(hidden)
@@ -167,7 +169,7 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     # What landed behind the first gate is one update of the batch before, computed anew.
     alone, after = whole[:2]
     trainer, (images, labels) = CoTrainer(alone, **ADAM), simulator.data.batch(indices)
-    start = started(alone, images, earlier=simulator.earlier)
+    start = started(alone, images, played(alone, images, simulator.rule))
     trainer.update(images, labels, masks, start=start)
     assert same_weights(after, alone)
 

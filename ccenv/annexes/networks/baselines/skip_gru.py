@@ -8,9 +8,9 @@ the current symbol, so that a position that skips still knows what it reads.
 Ours: who chooses is a policy of the environment, in place of a gate within the layer; the row of
 the current symbol; the surprise of the symbol just read, which the look shows first.
 
-In an episode of one input earlier positions update the state where the policy's greedy masks say
-so, and always without a policy. In an episode over a sequence (`episode="sequence"`) the state goes
-on as the episode's own masks made it.
+In an episode of one input the positions before it update the state where the policy's greedy masks
+say so, and always without a policy. In an episode over a sequence (`episode="sequence"`) the state
+goes on as the episode's own masks made it.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from ccenv.annexes.networks.baselines.text import Recurrent, States
 from ccenv.annexes.networks.text.tokens import (
@@ -27,18 +26,17 @@ from ccenv.annexes.networks.text.tokens import (
     window_length,
     windows_of,
 )
-from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import Bounds, Caches, Continues, Doubts, ReadsEarlier
-from ccenv.networks.core.precision import in_own_dtype
+from ccenv.networks.core.abilities import Bounds, Continues, Doubts, Windows
 from ccenv.networks.core.protocol import (
     Abilities,
-    Earlier,
     Gate,
     GatedNetwork,
+    Rule,
     group_of,
     repeat_rows,
 )
+from ccenv.networks.core.unrolled import along, under
 from ccenv.sparse.routes import hides_skipped
 
 
@@ -74,7 +72,7 @@ class SkipGRU(GatedNetwork):
     ('update', 104)
     """
 
-    abilities: Abilities = (ReadsEarlier, Caches, Continues, Doubts, Bounds)
+    abilities: Abilities = (Continues, Windows, Doubts, Bounds)
     num_symbols: int
 
     def __init__(
@@ -108,42 +106,28 @@ class SkipGRU(GatedNetwork):
         self.dense_macs = self.update_macs + width * num_classes
         self.gates = (Gate("update", 1, 1 + width + embedding_size, "identity"),)
 
-    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Carried:
-        """See `Caches`: int64 [rows, window].
+    def played(self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False) -> Carried:
+        """See `Windows`: int64 [rows, window]; a sequence without a rule runs at once.
 
         Raises:
             ValueError: if the inputs are no windows of its symbols.
         """
         check_windows(inputs, self.window)
         sequences = sequences_of(inputs, self.num_classes)
-        if earlier is None:
+        if rule is None:
             behind = self.stem.gru(self.stem.embedding(sequences.symbols))[0]
         else:
-            behind = self._states_under(earlier, sequences.symbols)
-        before = States(sequences, pad(behind, (0, 0, 1, -1))).at(sequences.place)
+            windows = windows_of(sequences.symbols, self.window, self.num_classes)
+            places = ((seen,) for seen in windows.unbind(1))
+            walked = along(self, places, under(self, rule))
+            behind = torch.stack([hidden.state for hidden in walked], dim=1)
+        before = States(sequences, behind).before()
         symbol = inputs[:, -2] if self.window > 1 else inputs[:, -1]
         is_first = (sequences.place == 0)[:, None]
         answer = self.answer(before, symbol.clamp(max=self.num_classes - 1))
         return Carried(before, answer.masked_fill(is_first, 0.0))
 
-    def _states_under(self, earlier: Earlier, symbols: Tensor) -> Tensor:
-        """States behind each symbol where a policy decides: [sequences, length, width]."""
-        windows = windows_of(symbols, self.window, self.num_classes)
-        carried, behind = self.empty_cache(windows[:, 0]), []
-        for place in range(symbols.shape[1]):
-            hidden = self.start_cached(windows[:, place], carried)
-            with torch.no_grad():
-                action = in_own_dtype(earlier, 0, hidden, windows[:, place])
-            hidden = self.step(0, hidden, as_mask(action, 1), gate_values_of(action))
-            carried = self.cache_after(hidden)
-            behind.append(hidden.state)
-        return torch.stack(behind, dim=1)
-
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Carried:
-        """See `Continues`."""
-        return self.cache(inputs, earlier)
-
-    def empty_cache(self, inputs: Tensor) -> Carried:
+    def empty_state(self, inputs: Tensor) -> Carried:
         """See `Continues`."""
         check_windows(inputs, self.window)
         like = self.head.weight
@@ -151,20 +135,20 @@ class SkipGRU(GatedNetwork):
             like.new_zeros(len(inputs), self.width), like.new_zeros(len(inputs), self.num_classes)
         )
 
-    def cache_after(self, hidden: RecurrentState) -> Carried:
+    def advance(self, hidden: RecurrentState) -> Carried:
         """See `Continues`; there is always room."""
         return Carried(hidden.state, hidden.answer)
 
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> RecurrentState:
+    def start(self, inputs: Tensor) -> RecurrentState:
         """See `GatedNetwork.start`."""
-        return self.start_cached(inputs, self.cache(inputs, earlier))
+        return self.read(inputs, self.played(inputs))
 
-    def start_cached(self, inputs: Tensor, cache: Carried) -> RecurrentState:
-        """See `Caches`."""
+    def read(self, inputs: Tensor, state: Carried) -> RecurrentState:
+        """See `Continues`."""
         symbol = inputs[:, -1]
-        likely = cache.answer.gather(1, symbol[:, None])[:, 0]
-        surprise = cache.answer.logsumexp(dim=1) - likely
-        return RecurrentState(cache.state, symbol, surprise, cache.answer)
+        likely = state.answer.gather(1, symbol[:, None])[:, 0]
+        surprise = state.answer.logsumexp(dim=1) - likely
+        return RecurrentState(state.state, symbol, surprise, state.answer)
 
     def step(
         self,

@@ -21,9 +21,9 @@ from ccenv.annexes.networks.text.tokens import (
     window_length,
 )
 from ccenv.base.values import Sizes, positive_ints
-from ccenv.networks.core.abilities import Caches, ReadsSymbols
+from ccenv.networks.core.abilities import ReadsSymbols, Windows
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.protocol import Abilities, Earlier
+from ccenv.networks.core.protocol import Abilities, Rule
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
 from ccenv.networks.stages.linear import (
@@ -203,6 +203,11 @@ class States:
         flat = self.sequences.sequence * self.behind.shape[1] + places
         return self.behind.flatten(0, 1).index_select(0, flat)
 
+    def before(self) -> Tensor:
+        """The state before each input's last symbol: [inputs, width]."""
+        shifted = States(self.sequences, pad(self.behind, (0, 0, 1, -1)))
+        return shifted.at(self.sequences.place)
+
 
 class Recurrent(nn.Module):
     """Embeddings and a GRU: positions of sequences -> the states behind their last symbols."""
@@ -233,11 +238,9 @@ class Recurrent(nn.Module):
         states = self.states(inputs)
         return states.at(states.sequences.place)
 
-    def after(self, states: States, symbols: Tensor) -> Tensor:
-        """Takes one step at each position: its symbols, int64 [rows] -> [rows, width]."""
-        before = States(states.sequences, pad(states.behind, (0, 0, 1, -1)))
-        first = before.at(states.sequences.place).unsqueeze(0)
-        found: Tensor = self.gru(self.embedding(symbols[:, None]), first)[0]
+    def after(self, before: Tensor, symbols: Tensor) -> Tensor:
+        """Takes one step: states [rows, width], symbols int64 [rows] -> [rows, width]."""
+        found: Tensor = self.gru(self.embedding(symbols[:, None]), before.unsqueeze(0))[0]
         return found[:, 0]
 
 
@@ -257,7 +260,7 @@ class GRU(GatedSequential):
     ('logits', 104)
     """
 
-    abilities: Abilities = (*GatedSequential.abilities, Caches)
+    abilities: Abilities = (*GatedSequential.abilities, Windows)
 
     def __init__(
         self,
@@ -300,15 +303,23 @@ class GRU(GatedSequential):
         check_windows(inputs, self.window)
         return super().start(inputs)
 
-    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> States:
+    def played(
+        self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False
+    ) -> States | Tensor:
         """Runs the sequences of inputs: int64 [rows, window]; no mask changes a state.
+
+        Returns:
+            States of all positions; with `alone` the one before the last, [1, width].
 
         Raises:
             ValueError: if the inputs are no windows of its symbols.
         """
         check_windows(inputs, self.window)
-        return self.recurrent().states(inputs)
+        states = self.recurrent().states(inputs)
+        return states.before() if alone else states
 
-    def start_cached(self, inputs: Tensor, cache: States) -> Flow:
-        """See `Caches`."""
-        return Flow(self.recurrent().after(cache, inputs[:, -1]), len(inputs))
+    def read(self, inputs: Tensor, state: States | Tensor) -> Flow:
+        """See `Windows`."""
+        if isinstance(state, States):
+            return Flow(state.at(state.sequences.place), len(inputs))
+        return Flow(self.recurrent().after(state, inputs[:, -1]), len(inputs))

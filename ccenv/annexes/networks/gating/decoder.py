@@ -1,4 +1,4 @@
-"""A decoder gated at every position of a sequence: (symbol, what earlier ones left) -> the next.
+"""A decoder gated at every position of a sequence: (symbol, what those before left) -> the next.
 
 Which children run is decided at every position. A position that skips an attention leaves no keys
 and values there, and later positions read those of the others, as in "mixture-of-depths" (Raposo et
@@ -8,6 +8,7 @@ is.
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -31,17 +32,16 @@ from ccenv.annexes.networks.gating.trace import (
     substituted,
 )
 from ccenv.annexes.networks.text.tokens import (
+    check_alone,
     check_owner,
     check_windows,
     sequences_of,
     windows_of,
-    windows_up_to,
 )
-from ccenv.base.masks import as_mask, gate_values_of
-from ccenv.networks.core.abilities import Caches, Continues, ReadsEarlier
+from ccenv.networks.core.abilities import Continues, Windows
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.precision import in_own_dtype
-from ccenv.networks.core.protocol import Abilities, Earlier
+from ccenv.networks.core.protocol import Abilities, Rule
+from ccenv.networks.core.unrolled import along, under
 
 CACHE, PLACES, MASK = "cache", "places", "mask"
 """Names of what a decoder is given next to the symbol."""
@@ -87,7 +87,7 @@ class Past:
         )
 
     def copied(self) -> "Past":
-        """A copy: an update goes back through what earlier positions have read."""
+        """A copy: an update goes back through what positions before have read."""
         pairs = {
             layer: (keys.clone(), values.clone()) for layer, (keys, values) in self.pairs.items()
         }
@@ -132,7 +132,7 @@ class Memory(Following):
         left: dict[int, LeftPair] | None = None,
         rows: Tensor | None = None,
     ) -> None:
-        """Takes what earlier positions leave, what this one leaves, and which rows these are."""
+        """Takes what positions before leave, what this one leaves, and which rows these are."""
         self.carried, self.rows = carried, rows
         self.left = {} if left is None else left
 
@@ -161,7 +161,7 @@ class Memory(Following):
 
 
 class DecoderPosition:
-    """A model is asked with one symbol of each row, and what earlier ones left."""
+    """A model is asked with one symbol of each row, and what those before left."""
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         """Takes a decoder and an example [1, window]; ValueError of what is none."""
@@ -268,7 +268,7 @@ def with_own_masks(model: nn.Module, found: Trace) -> tuple[Trace, dict[str, int
 class GatedDecoder(GatedModule):
     """A decoder whose masks are chosen at every position; `gate` with `positions=True` makes it."""
 
-    abilities: Abilities = (*GatedModule.abilities, ReadsEarlier, Caches, Continues)
+    abilities: Abilities = (*GatedModule.abilities, Continues, Windows)
     num_symbols: int
 
     def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
@@ -278,89 +278,73 @@ class GatedDecoder(GatedModule):
         self.window: int = found.values[CACHE][0].carried.past.window
         self.layers = layers
         self.num_symbols, self.look_tokens = self.num_classes + 1, min(4, self.window)
-        self.read = {name for node in found.instructions for name in node.needs()} | {CACHE}
+        self.names_read = {name for node in found.instructions for name in node.needs()} | {CACHE}
         for ended in self.plan.ends.values():
             if CACHE in ended:
                 ended.remove(CACHE)
 
     def measure(self, example: Tensor) -> None:
         """See `GatedModule.measure`: the costs are those of a position."""
-        cache = self.empty_cache(example)
-        self.measure_from(lambda: self.start_cached(example, cache))
+        state = self.empty_state(example)
+        self.measure_from(lambda: self.read(example, state))
 
-    def empty_cache(self, inputs: Tensor) -> CarriedPairs:
+    def empty_state(self, inputs: Tensor) -> CarriedPairs:
         """See `Continues`."""
         check_windows(inputs, self.window)
         return begun(self, self.window, torch.arange(len(inputs), device=inputs.device))
 
-    def start_cached(self, inputs: Tensor, cache: CarriedPairs) -> Walk:
-        """See `Caches.start_cached`; the state holds what later positions read.
+    def read(self, inputs: Tensor, state: CarriedPairs) -> Walk:
+        """See `Continues`; the hidden state holds what later positions read.
 
         Raises:
-            ValueError: if the cache is another network's.
+            ValueError: if the state is another network's.
         """
-        check_owner(cache, self)
+        check_owner(state, self)
         values: dict[str, Any] = {
             START: inputs[:, -1:],
-            PLACES: cache.place[:, None],
-            CACHE: Memory(cache),
+            PLACES: state.place[:, None],
+            CACHE: Memory(state),
         }
-        values |= {mask_at(layer): self._mask(cache, layer) for layer in self.layers.values()}
-        return self._begin(len(inputs), {k: v for k, v in values.items() if k in self.read})
+        values |= {mask_at(layer): self._mask(state, layer) for layer in self.layers.values()}
+        return self._begin(len(inputs), {k: v for k, v in values.items() if k in self.names_read})
 
-    def _mask(self, cache: CarriedPairs, layer: int) -> Tensor:
+    def _mask(self, state: CarriedPairs, layer: int) -> Tensor:
         """What is added to the scores of a layer's attention: [rows, 1, 1, window]."""
         kind = next(p for p in self.model.parameters() if p.is_floating_point())
-        mask = kind.new_full((len(cache.place), 1, 1, self.window), -torch.inf)
+        mask = kind.new_full((len(state.place), 1, 1, self.window), -torch.inf)
         mask[..., -1] = 0
-        there = cache.past.there.get(layer)
+        there = state.past.there.get(layer)
         if there is not None:
             places = torch.arange(self.window - 1, device=there.device)
-            reads = there.index_select(0, cache.sequence) & (places < cache.place[:, None])
+            reads = there.index_select(0, state.sequence) & (places < state.place[:, None])
             mask[:, 0, 0, :-1].masked_fill_(reads, 0)
         return mask
 
-    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
-        """Runs the earlier positions of inputs one by one: int64 [rows, window].
-
-        They keep everything where `earlier` does not decide.
+    def played(
+        self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False
+    ) -> CarriedPairs:
+        """See `Windows`: int64 [rows, window]; all is kept where no rule decides.
 
         Raises:
-            ValueError: if the inputs are no windows of its symbols.
+            ValueError: if the inputs are no windows of its symbols, or `alone` are several.
         """
         check_windows(inputs, self.window)
+        if alone:
+            check_alone(inputs)
         found = sequences_of(inputs, self.num_classes)
         windows = windows_of(found.symbols, self.window, self.num_classes)
-        carried: CarriedPairs | None = self.empty_cache(windows[:, 0])
-        past = Past(self.window)
-        for place in range(found.symbols.shape[1]):
-            assert carried is not None
-            past = carried.past
-            if place == found.symbols.shape[1] - 1:
-                break
-            hidden = self.start_cached(windows[:, place], carried)
-            for gate, own in enumerate(self.gates):
-                action = None
-                if earlier is not None:
-                    with torch.no_grad():
-                        action = in_own_dtype(earlier, gate, hidden, windows[:, place])
-                mask = None if action is None else as_mask(action, own.num_blocks)
-                weights = None if action is None else gate_values_of(action)
-                hidden = self.step(gate, hidden, mask, weights)
-            carried = self.cache_after(hidden)
+        places = ((seen,) for seen in windows[:, :-1].unbind(1))
+        last = deque(along(self, places, under(self, rule)), maxlen=1)
+        state = self.advance(last[0]) if last else self.empty_state(windows[:, 0])
+        assert state is not None
         at = found.symbols.shape[1] - 1 if len(inputs) == 1 else None
-        return CarriedPairs(self, past, len(found.symbols), found.sequence, found.place, at)
+        return CarriedPairs(self, state.past, len(found.symbols), found.sequence, found.place, at)
 
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Walk:
-        """See `GatedNetwork.start`; earlier positions as in `cache`."""
-        return self.start_cached(inputs, self.cache(inputs, earlier))
+    def start(self, inputs: Tensor) -> Walk:
+        """See `GatedNetwork.start`."""
+        return self.read(inputs, self.played(inputs))
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
-        """See `Continues`."""
-        rows = windows_up_to(inputs, self.window, self.num_classes)
-        return self.cache(rows[-1:], earlier)
-
-    def cache_after(self, hidden: Walk) -> CarriedPairs | None:
+    def advance(self, hidden: Walk) -> CarriedPairs | None:
         """See `Continues`.
 
         Raises:

@@ -51,7 +51,7 @@ def gate(
         units: path -> kind. The gates have the order in which the model calls the children.
         example: one input [1, ...] of the model; more rows are ignored.
         positions: of a decoder of transformers: masks are chosen at every position of a window, and
-            keys and values of earlier positions are kept, see `gating.decoder`.
+            keys and values of the positions before are kept, see `gating.decoder`.
             Such a network takes episode="sequence".
 
     Returns:

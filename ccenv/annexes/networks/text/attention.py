@@ -60,7 +60,7 @@ class CausalAttention(nn.Module):
 
     def mixed(self, x: Tensor, parts: Tensor, cached: Pair, rows: Places) -> Tensor:
         """As `at`, by the rows' own queries, keys and values: [rows, 3, heads, head_size]."""
-        found: Tensor = x + self.output(read_earlier(parts, cached, rows).flatten(1))
+        found: Tensor = x + self.output(attend(parts, cached, rows).flatten(1))
         return found
 
     def keys_and_values(self, x: Tensor) -> Pair:
@@ -98,7 +98,7 @@ class CausalAttention(nn.Module):
         query = block_sparse_linear(self.norm(x), *of_queries, None, mask, backend=backend)
         parts = torch.stack([query.unflatten(1, (heads, -1)), *own], dim=1)
         if copies_keys(x, cached):
-            mixed = torch.where(mask.unsqueeze(2), read_earlier(parts, cached, rows), 0.0)
+            mixed = torch.where(mask.unsqueeze(2), attend(parts, cached, rows), 0.0)
         else:
             # A head of a sequence is a sequence of one head, of which only kept ones are there.
             row, head = mask.nonzero(as_tuple=True)
@@ -107,14 +107,14 @@ class CausalAttention(nn.Module):
             there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
             keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
             few = parts[row, :, head].unsqueeze(2)
-            found = read_earlier(few, (keys, values), (sequence, rows[1][row])).squeeze(1)
+            found = attend(few, (keys, values), (sequence, rows[1][row])).squeeze(1)
             mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), found)
         mixed = scale_blocks(mixed.flatten(1), scale)
         added = block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)
         return x + added + bias
 
 
-def read_earlier(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
+def attend(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
     """Attention of single positions to earlier ones and to themselves: [rows, heads, head_size].
 
     `parts` are queries, keys and values of the rows: [rows, 3, heads, head_size].
@@ -153,7 +153,7 @@ def copies_keys(rows: Tensor, cached: Pair) -> bool:
 
 
 def read_by_row(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
-    """What `read_earlier` gives, row by row: shapes depend on no values."""
+    """What `attend` gives, row by row: shapes depend on no values."""
     (keys, values), (sequence, place) = cached, rows
     query, key, value = parts.unbind(1)
     length = keys.shape[2]

@@ -10,7 +10,7 @@ the next refresh or the end of the patch, and leaves no entry in the cache. `str
 network for whole inputs.
 
 An input of `patches` is one position, as of the network `lm`: what other positions leave is
-computed under committed masks. Only refreshes of the same patch matter to a later position, because
+computed under a rule's masks. Only refreshes of the same patch matter to a later position, because
 a whole patch's entry does not depend on them. The look shows the entropy of the answer without
 refreshes, how far the patch has come, and the local features.
 
@@ -33,28 +33,28 @@ from torch.nn.functional import pad, relu, scaled_dot_product_attention
 from ccenv.annexes.networks.text.attention import (
     CausalAttention,
     Pair,
+    attend,
     copies_keys,
-    read_earlier,
     write_pair,
 )
 from ccenv.annexes.networks.text.tokens import (
     Sequences,
+    check_alone,
     check_windows,
     sequences_of,
     window_length,
     windows_of,
-    windows_up_to,
 )
 from ccenv.annexes.networks.text.transformer import INITIAL_STD
 from ccenv.base.masks import as_mask
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import Bounds, Caches, Continues, Doubts, ReadsEarlier
+from ccenv.networks.core.abilities import Bounds, Continues, Doubts, Windows
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import (
     Abilities,
-    Earlier,
     Gate,
     GatedNetwork,
+    Rule,
     group_of,
     repeat_rows,
     rows_each,
@@ -135,6 +135,8 @@ class PatchCache:
     """[sequences, 1 + whole patches, width]; contexts before the first patch and after each."""
     contexts: Tensor
     """[sequences, length, width]; of each place before its own decision."""
+    has_last: bool = True
+    """whether the positions that are next are in it, too: windows were played together."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class TrunkLayer(nn.Module):
 class PatchModel(PatchedNetwork):
     """A byte model in patches; one gate a position, which refreshes its context."""
 
-    abilities: Abilities = (ReadsEarlier, Caches, Continues, Bounds, Doubts)
+    abilities: Abilities = (Continues, Windows, Bounds, Doubts)
     num_symbols: int
 
     def __init__(
@@ -263,15 +265,19 @@ class PatchModel(PatchedNetwork):
         """Queries, keys, values of symbols: [..., local_units] -> [..., heads, head_size] each."""
         return self.aggregates(local).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
 
-    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchCache:
-        """Runs the sequences of inputs under committed masks: int64 [rows, window].
+    def played(
+        self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False
+    ) -> PatchCache:
+        """See `Windows`: int64 [rows, window]; all positions of a sequence run at once.
 
-        Without `earlier` no position before an input's own is refreshed.
+        Without a rule no position before an input's own is refreshed.
 
         Raises:
-            ValueError: if the inputs are no windows of its symbols.
+            ValueError: if the inputs are no windows of its symbols, or `alone` are several.
         """
         check_windows(inputs, self.window)
+        if alone:
+            check_alone(inputs)
         sequences, size = sequences_of(inputs, self.missing), self.patch_size
         count, length = sequences.symbols.shape
         windows = windows_of(sequences.symbols, self.window, self.missing)
@@ -292,18 +298,18 @@ class PatchModel(PatchedNetwork):
         contexts = whole[:, (place + 1) // size]
         symbols = key.flatten(0, 1), value.flatten(0, 1)
         cache = PatchCache(sequences, local, symbols, tokens, tuple(entries), whole, contexts)
-        if earlier is None or size == 1:
-            return cache
-        contexts = self.committed_contexts(earlier, cache, windows)
-        return dataclasses.replace(cache, contexts=contexts)
+        if rule is not None and size > 1:
+            contexts = self.contexts_under(rule, cache, windows)
+            cache = dataclasses.replace(cache, contexts=contexts)
+        return with_room(cache, self.empty_state(inputs)) if alone else cache
 
-    def committed_contexts(self, earlier: Earlier, cache: PatchCache, windows: Tensor) -> Tensor:
-        """Contexts of all places under the rule's refreshes of earlier ones: [s, length, width]."""
+    def contexts_under(self, rule: Rule, cache: PatchCache, windows: Tensor) -> Tensor:
+        """Contexts of all places under the rule's refreshes of those before: [s, length, width]."""
         count, length = cache.sequences.symbols.shape
         numbers = torch.arange(count * length, device=windows.device)
         state = self.placed(cache, numbers // length, numbers % length)
         with torch.no_grad():
-            action = in_own_dtype(earlier, 0, state, windows.flatten(0, 1))
+            action = in_own_dtype(rule, 0, state, windows.flatten(0, 1))
         is_new = as_mask(action, 1)[:, 0] & ~self.ends_patch(state.place)
         is_new = is_new & cache.sequences.is_there.flatten()
         refreshed = self.trunk_at(state, is_new.nonzero().squeeze(1))
@@ -349,14 +355,16 @@ class PatchModel(PatchedNetwork):
         found: Tensor = self.norm(x)
         return found
 
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchPosition:
+    def start(self, inputs: Tensor) -> PatchPosition:
         """See `GatedNetwork.start`."""
-        cache = self.cache(inputs, earlier)
-        return self.placed(cache, cache.sequences.sequence, cache.sequences.place)
+        return self.read(inputs, self.played(inputs))
 
-    def start_cached(self, inputs: Tensor, cache: PatchCache) -> PatchPosition:
-        """See `Caches.start_cached`."""
+    def read(self, inputs: Tensor, state: PatchCache) -> PatchPosition:
+        """See `Continues`; of windows that were played together the positions are there."""
+        cache = state
         sequence, place = cache.sequences.sequence, cache.sequences.place
+        if cache.has_last:
+            return self.placed(cache, sequence, place)
         patch, offset = place // self.patch_size, place % self.patch_size
         local = self.locally(inputs[:, -self.context :], offset)
         parts = torch.stack(self.parts(local), dim=1)
@@ -365,21 +373,16 @@ class PatchModel(PatchedNetwork):
         if not copies_keys(parts, cache.symbols):
             there, numbers = numbers.unique_consecutive(return_inverse=True)
             keys, values = keys[there], values[there]
-        mixed = read_earlier(parts, (keys, values), (numbers, offset))
+        mixed = attend(parts, (keys, values), (numbers, offset))
         token = (parts[:, 0] + mixed).flatten(1) + self.places(patch)
         return self.placed(cache, sequence, place, (local, token))
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchCache:
-        """See `Continues`; earlier positions are under committed masks."""
-        cache = self.cache(windows_up_to(inputs, self.window, self.missing), earlier)
-        return with_room(cache, self.empty_cache(inputs))
-
-    def empty_cache(self, inputs: Tensor) -> PatchCache:
+    def empty_state(self, inputs: Tensor) -> PatchCache:
         """See `Continues`."""
         check_windows(inputs, self.window)
         return empty_patches(self, inputs)
 
-    def cache_after(self, hidden: PatchPosition) -> PatchCache | None:
+    def advance(self, hidden: PatchPosition) -> PatchCache | None:
         """See `Continues`: the symbol's keys and values, its context, and a whole patch's entry."""
         return patches_after(self, hidden)
 
@@ -444,6 +447,7 @@ def with_room(cache: PatchCache, room: PatchCache) -> PatchCache:
         ),
         whole=filled(room.whole, cache.whole, 1),
         contexts=filled(room.contexts, cache.contexts, 1, there),
+        has_last=False,
     )
 
 
@@ -467,6 +471,7 @@ def empty_patches(network: PatchModel, inputs: Tensor) -> PatchCache:
         entries=tuple(pair(count, network.num_heads, patches, size) for _ in network.trunk),
         whole=whole,
         contexts=contexts,
+        has_last=False,
     )
 
 
@@ -474,7 +479,7 @@ def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | No
     """What a position leaves, written into its cache; None if there is no room for a next one."""
     cache, sequence, place = hidden.cache, hidden.sequence, hidden.place
     patch, entries = place // network.patch_size, cache.entries
-    # An update goes back through what earlier positions have read.
+    # An update goes back through what positions before have read.
     kept = torch.clone if torch.is_grad_enabled() else (lambda cached: cached)
     keys, values = map(kept, cache.symbols)
     whole, contexts = kept(cache.whole), kept(cache.contexts)

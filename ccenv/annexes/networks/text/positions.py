@@ -1,8 +1,8 @@
-"""States of positions of `lm`: what earlier ones leave, whose masks they follow, and what they add.
+"""States of positions of `lm`: what those before leave, what they follow, and what they add.
 
 A sequence goes on position by position: a `Position` reads the `Cache` of its sequence, a step for
 each gate runs it under its own masks, and `Position.advanced` writes what it leaves into the cache.
-`run_sequences` makes the cache of all positions at once, under committed masks.
+`run_sequences` makes the cache of all positions at once, under a rule.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ from ccenv.annexes.networks.text.tokens import Sequences, sequences_of, windows_
 from ccenv.base.masks import as_mask, full_mask, gate_values_of
 from ccenv.networks.core.exit_state import Flow, leave
 from ccenv.networks.core.precision import in_own_dtype
-from ccenv.networks.core.protocol import Earlier
+from ccenv.networks.core.protocol import Rule
 
 
 @dataclass(frozen=True)
 class Cache:
-    """What positions of sequences leave, and their features under committed masks."""
+    """What positions of sequences leave, and their features under a rule's masks."""
 
     owner: Model = field(repr=False)
     """the network whose keys and values these are."""
@@ -32,7 +32,8 @@ class Cache:
     pairs: tuple[Pair, ...] = ()
     """keys and values of each layer: [sequences, heads, length, head_size] each."""
     streams: tuple[Tensor, ...] = ()
-    """before each gate and behind the last one: [sequences, length, width]."""
+    """before each gate and behind the last one: [sequences, length, width]; of windows that were
+    played together, else only the first, of which nothing is read."""
     masks: tuple[Tensor, ...] = ()
     """of each gate: bool [sequences, length, num_blocks], or float gate values."""
     counts: tuple[Tensor, ...] = ()
@@ -48,8 +49,14 @@ class Cache:
         room = (0, 0, 0, window - self.sequences.symbols.shape[1])
         pairs = tuple((pad(keys, room), pad(values, room)) for keys, values in self.pairs)
         counts = tuple(pad(before, (0, room[-1])) for before in self.counts)
-        last = self.sequences.last()
-        return dataclasses.replace(self, sequences=last, pairs=pairs, counts=counts)
+        return dataclasses.replace(
+            self,
+            sequences=self.sequences.last(),
+            pairs=pairs,
+            counts=counts,
+            streams=self.streams[:1],
+            masks=(),
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Position:
     place: Tensor
     """int64 [rows]; its place there."""
     own: Tensor
-    """int64 [left], rising; rows that have left the committed masks and have not stopped."""
+    """int64 [left], rising; rows that have left those of their sequences and have not stopped."""
     x: Tensor
     """[left, width]; features of these rows. Those of the others are in the cache."""
     gate: int = 0
@@ -100,24 +107,24 @@ class Position:
             flow=self.flow.repeated(group),
         )
 
-    def committed(self, values: Tensor) -> Tensor:
+    def gathered(self, values: Tensor) -> Tensor:
         """Gathers each row's part of the cache: [sequences, length, n] -> [rows, n]."""
         flat = self.sequence * values.shape[1] + self.place
         return values.flatten(0, 1).index_select(0, flat)
 
     def num_read(self, layer: int) -> Tensor:
-        """How many earlier positions each row can read at a layer: int64 [rows]."""
-        return self.committed(self.cache.counts[layer]) if self.cache.counts else self.place
+        """How many positions before its own each row can read at a layer: int64 [rows]."""
+        return self.gathered(self.cache.counts[layer]) if self.cache.counts else self.place
 
     def features(self) -> Tensor:
         """Returns the features of all rows, of those that have stopped any: [rows, width]."""
         if self.all_left:
             return self.flow.of_all(self.x)
-        return self.committed(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
+        return self.gathered(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
 
     @property
     def all_left(self) -> bool:
-        """Whether no row that has not stopped follows the committed masks."""
+        """Whether no row that has not stopped follows its sequence."""
         rows = self.flow.rows
         return len(self.own) == len(self.sequence if rows is None else rows)
 
@@ -127,7 +134,7 @@ class Position:
         return self.flow.of_all(self.flow.of_running(rows))
 
     def leaving(self, mask: Tensor | None, weights: Tensor | None, *, hides: bool) -> Tensor:
-        """Returns the rows that differ from the committed masks with this gate: int64 [left].
+        """Returns the rows that differ from their sequences' masks with this gate: int64 [left].
 
         With `hides` all rows leave: few on a GPU, because to list them the host would wait.
         """
@@ -135,13 +142,13 @@ class Position:
             return self.own
         if hides and self.flow.rows is None:
             return torch.arange(len(self.place), device=self.place.device)
-        # Committed gate values have no gradient.
+        # Gate values of a rule have no gradient.
         if weights is not None and weights.requires_grad:
             leaves = torch.ones_like(self.place, dtype=torch.bool)
         else:
             kept: Tensor | bool = True if mask is None else mask
             executed = kept if weights is None else kept * weights
-            differs = self.committed(self.cache.masks[self.gate]) != executed
+            differs = self.gathered(self.cache.masks[self.gate]) != executed
             leaves = differs.any(dim=1).index_fill(0, self.own, True)
         if self.flow.may_have_stopped:
             leaves = leaves & self.is_running()
@@ -156,10 +163,10 @@ class Position:
         """
         pairs = list(self.cache.pairs)
         if torch.is_grad_enabled():
-            # An update goes back through what earlier positions have read.
+            # An update goes back through what positions before have read.
             pairs = [(keys.clone(), values.clone()) for keys, values in pairs]
         for before in self.cache.counts:
-            before[self.sequence, self.place + 1] = self.committed(before)
+            before[self.sequence, self.place + 1] = self.gathered(before)
         for left in self.left or ():
             sequence = self.sequence[left.rows]
             at = sequence, slice(None), self.num_read(left.layer)[left.rows]
@@ -172,7 +179,7 @@ class Position:
         return None if sequences.is_full(window) else after
 
 
-def empty_cache(network: Model, inputs: Tensor) -> Cache:
+def empty_state(network: Model, inputs: Tensor) -> Cache:
     """The cache before the first position of sequences, one an input, with room for a window."""
     weight, heads = network.embedding.weight, network.blocks["heads"]
     width = weight.shape[1]
@@ -185,11 +192,11 @@ def empty_cache(network: Model, inputs: Tensor) -> Cache:
     return Cache(network, Sequences.begun(inputs), pairs, streams, counts=counts)
 
 
-def run_sequences(network: Model, inputs: Tensor, earlier: Earlier | None) -> Cache:
-    """Runs the sequences of inputs under committed masks: int64 [rows, window]."""
+def run_sequences(network: Model, inputs: Tensor, rule: Rule | None) -> Cache:
+    """Runs the sequences of inputs under a rule: int64 [rows, window]."""
     cache = Cache(network, sequences_of(inputs, network.missing))
     symbols, shape = cache.sequences.symbols, cache.sequences.symbols.shape
-    if earlier is not None:
+    if rule is not None:
         inputs = windows_of(symbols, network.window, network.missing).flatten(0, 1)
     x = network.embedding(symbols) + network.places.weight[: shape[1]]
     # Padding keeps no block: a NaN of an unused one must not reach the attention.
@@ -198,7 +205,7 @@ def run_sequences(network: Model, inputs: Tensor, earlier: Earlier | None) -> Ca
         mask, weights = running[:, None], None
         if part.is_gate:
             cache = dataclasses.replace(cache, streams=(*cache.streams, x))
-            action = committed_action(cache, earlier, inputs, running)
+            action = action_at(cache, rule, inputs, running)
             mask = as_mask(action, network.blocks[part.kind]) & mask
             weights = gate_values_of(action)
             executed = mask if weights is None else mask * weights
@@ -255,19 +262,17 @@ def run_whole(
     return y.view(x.shape), pair
 
 
-def committed_action(
-    cache: Cache, earlier: Earlier | None, inputs: Tensor, running: Tensor
-) -> Tensor:
-    """Returns the committed action of every position at the gate that a cache has come to.
+def action_at(cache: Cache, rule: Rule | None, inputs: Tensor, running: Tensor) -> Tensor:
+    """Returns the action of every position at the gate that a cache has come to.
 
-    Without `earlier` it is a hash of the symbol for experts, and everything else kept. `running`,
+    Without a rule it is a hash of the symbol for experts, and everything else kept. `running`,
     bool [positions], says which are there and have not stopped.
     """
     network, symbols = cache.owner, cache.sequences.symbols.flatten()
     gate = len(cache.streams) - 1
-    if earlier is not None:
+    if rule is not None:
         with torch.no_grad():
-            return in_own_dtype(earlier, gate, every_position(cache, running), inputs)
+            return in_own_dtype(rule, gate, every_position(cache, running), inputs)
     blocks = network.gates[gate].num_blocks
     if network.part(gate).kind != "experts":
         return full_mask(len(symbols), blocks, symbols.device)

@@ -145,13 +145,19 @@ def window_length(input_shape: tuple[int, ...], network: str, context: int = 0) 
     return input_shape[0]
 
 
-def check_owner(cache: Any, network: Any) -> None:
-    """Refuses a cache that another network has made (ValueError)."""
-    if cache.owner is not network:
+def check_owner(state: Any, network: Any) -> None:
+    """Refuses a state that another network has made (ValueError)."""
+    if state.owner is not network:
         raise ValueError(
-            "expected a cache that this network has made, got another network's; call cache or "
-            "cache_before of this one"
+            "expected a state that this network has made, got another network's; call played or "
+            "empty_state of this one"
         )
+
+
+def check_alone(inputs: Tensor) -> None:
+    """Refuses several windows where one sequence is to go on (ValueError)."""
+    if len(inputs) != 1:
+        raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
 
 
 def check_windows(inputs: Tensor, num_tokens: int) -> None:
@@ -268,16 +274,3 @@ def windows_of(symbols: Tensor, window: int, missing: int) -> Tensor:
     [[[9, 9, 1], [9, 1, 2]]]
     """
     return pad(symbols, (window - 1, 0), value=missing).unfold(1, window, 1)
-
-
-def windows_up_to(inputs: Tensor, window: int, missing: int) -> Tensor:
-    """Inputs of all positions of the one sequence that an input ends: int64 [positions, window].
-
-    Raises:
-        ValueError: if it is not one input, int64 [1, window].
-    """
-    check_windows(inputs, window)
-    if len(inputs) != 1:
-        raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
-    rows = windows_of(inputs, window, missing)[0]
-    return rows[rows[:, -1] != missing]

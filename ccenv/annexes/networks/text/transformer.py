@@ -2,9 +2,9 @@
 
 An input is one position: the symbols up to it, after as many `missing` ones (the number behind the
 last symbol) as the window is longer. A mask chooses what this position computes: experts, attention
-heads, whole parts of a layer, or whether it goes on behind an exit. Keys and values of earlier
-positions are computed under *committed* masks: the greedy masks of a policy (`Earlier`), as in
-generation, or a hash of each position's symbol and everything else. Rows do not depend on their
+heads, whole parts of a layer, or whether it goes on behind an exit. Positions before it are played
+under a `Rule`: the greedy masks of a policy, as in generation; without one, a hash of each
+position's symbol and everything else. Rows do not depend on their
 neighbours, and several masks of a position differ by its own blocks only.
 
 Later positions read keys and values of every layer, so these are computed and counted whatever is
@@ -20,9 +20,8 @@ Layers that repeat, with exits between the repeats, are a transformer that ponde
 embeddings of the step.
 
 Neighbouring inputs that continue each other are one sequence (`sequences_of`). Each sequence runs
-once under committed masks. A row that follows them costs no extra time; a row that differs is
-computed alone from that gate on. MACs of a position are those that it needs with a cache of the
-earlier positions.
+once under the rule. A row that follows it costs no extra time; a row that differs is computed alone
+from that gate on. MACs of a position are those that it needs with a cache of those before it.
 
 Vaswani et al. 2017, "Attention is all you need" (arXiv 1706.03762), with norms before what they
 normalise; experts in the place of the feed-forward layer: Fedus, Zoph, Shazeer 2022, "Switch
@@ -42,33 +41,32 @@ from ccenv.annexes.networks.text.parts import GATES, LayerPart, gate_macs, layer
 from ccenv.annexes.networks.text.positions import (
     Cache,
     Position,
-    empty_cache,
+    empty_state,
     run_rows,
     run_sequences,
     stop_rows,
 )
 from ccenv.annexes.networks.text.tokens import (
+    check_alone,
     check_owner,
     check_windows,
     window_length,
-    windows_up_to,
 )
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import (
     Bounds,
-    Caches,
     Continues,
     Exits,
     Owns,
-    ReadsEarlier,
     Repeats,
+    Windows,
 )
 from ccenv.networks.core.exit_state import Flow, exit_look
 from ccenv.networks.core.protocol import (
     Abilities,
-    Earlier,
     Gate,
     GatedNetwork,
+    Rule,
     Unread,
     group_of,
     rows_each,
@@ -82,7 +80,7 @@ INITIAL_STD = 0.1
 class LanguageModel(GatedNetwork):
     """A causal transformer over symbols; gates for parts of each layer, its experts by default."""
 
-    abilities: Abilities = (Exits, ReadsEarlier, Caches, Continues, Owns, Bounds, Repeats)
+    abilities: Abilities = (Exits, Continues, Windows, Owns, Bounds, Repeats)
     num_symbols: int
 
     def __init__(
@@ -196,45 +194,46 @@ class LanguageModel(GatedNetwork):
         """Whether a gate is one."""
         return gate < len(self.gates) and self.part(gate).is_exit
 
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
-        """See `GatedNetwork.start`: all rows follow the committed masks of their sequences."""
-        cache = self.cache(inputs, earlier)
-        sequence, place, none = cache.sequences.sequence, cache.sequences.place, cache.no_features()
-        flow = Flow(none, len(place))
-        return self.answered(Position(cache, flow, sequence, place, sequence[:0], none))
+    def start(self, inputs: Tensor) -> Position:
+        """See `GatedNetwork.start`: all rows follow the masks of their sequences."""
+        return self.read(inputs, self.played(inputs))
 
-    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
-        """Runs the sequences of inputs under committed masks: int64 [rows, window].
+    def played(self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False) -> Cache:
+        """See `Windows`: int64 [rows, window]; all positions of a sequence run at once.
 
         Raises:
-            ValueError: if the inputs are no windows of its symbols.
+            ValueError: if the inputs are no windows of its symbols, or `alone` are several.
         """
         check_windows(inputs, self.window)
-        return run_sequences(self, inputs, earlier)
+        if alone:
+            check_alone(inputs)
+        cache = run_sequences(self, inputs, rule)
+        return cache.for_the_last(self.window) if alone else cache
 
-    def start_cached(self, inputs: Tensor, cache: Cache) -> Position:
-        """See `Caches.start_cached`; the state holds what later positions read.
+    def read(self, inputs: Tensor, state: Cache) -> Position:
+        """See `Continues`; rows of windows that were played together follow their sequences.
+
+        Others hold what later positions read.
 
         Raises:
-            ValueError: if the cache is another network's.
+            ValueError: if the state is another network's.
         """
-        check_owner(cache, self)
-        sequence, place = cache.sequences.sequence, cache.sequences.place
+        check_owner(state, self)
+        sequence, place, none = state.sequences.sequence, state.sequences.place, state.no_features()
+        if state.masks:
+            return self.answered(
+                Position(state, Flow(none, len(place)), sequence, place, sequence[:0], none)
+            )
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
-        return self._ahead(Position(cache, Flow(x, len(x)), sequence, place, own, x, left=()))
+        return self._ahead(Position(state, Flow(x, len(x)), sequence, place, own, x, left=()))
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
-        """See `Continues`; earlier positions are under committed masks."""
-        cache = self.cache(windows_up_to(inputs, self.window, self.missing), earlier)
-        return cache.for_the_last(self.window)
-
-    def empty_cache(self, inputs: Tensor) -> Cache:
+    def empty_state(self, inputs: Tensor) -> Cache:
         """See `Continues`."""
         check_windows(inputs, self.window)
-        return empty_cache(self, inputs)
+        return empty_state(self, inputs)
 
-    def cache_after(self, hidden: Position) -> Cache | None:
+    def advance(self, hidden: Position) -> Cache | None:
         """See `Continues` and `Position.advanced`."""
         return hidden.advanced(self.window)
 
@@ -246,7 +245,7 @@ class LanguageModel(GatedNetwork):
         weights: Tensor | None = None,
         backend: str = "auto",
     ) -> Position:
-        """See `GatedNetwork.step`; rows that follow committed masks need no computation."""
+        """See `GatedNetwork.step`; rows that follow their sequences need no computation."""
         hidden = hidden.repeated(group_of(hidden.sequence.shape[0], mask, weights))
         # Few rows on a GPU are all computed, and what they do not need is hidden.
         x = hidden.x
