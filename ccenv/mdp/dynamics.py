@@ -166,7 +166,7 @@ def initial(
 
     Images [batch / group_size, ...] are each there once, and so are labels, int64. What the network
     computes before its first gate is computed here, behind the `state` that the positions before
-    have left (see `Continues` and `Windows`).
+    have left (see `Continues` and `PlaysWindows`).
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ccenv.base.checks import all_finite, is_on_device
 from ccenv.base.seeding import stream_seed
 from ccenv.data import dataset_name
-from ccenv.networks.core.abilities import Scheduled, Windows, ability
+from ccenv.networks.core.abilities import PlaysWindows, Scheduled, ability
 from ccenv.networks.core.protocol import started
 from ccenv.networks.core.unrolled import played
 from ccenv.networks.learning.distillation import make_trainer
@@ -55,7 +55,7 @@ class CoTraining:
         Not where updates land between gates of a later batch.
         """
         is_learning = simulator.weights == "cotrain" and not simulator.is_sequence
-        return is_learning and Windows in simulator.network.abilities and not lands(simulator)
+        return is_learning and PlaysWindows in simulator.network.abilities and not lands(simulator)
 
     def begin(self, hidden: Any) -> None:
         """Keeps the hidden state of a batch before its first gate, None to compute it again."""

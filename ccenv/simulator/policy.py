@@ -16,7 +16,7 @@ from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking, shown
 from ccenv.mdp.action_codes import ActionCode
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.networks.core.abilities import Continues, Windows
+from ccenv.networks.core.abilities import Continues, PlaysWindows
 from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
@@ -81,7 +81,7 @@ class Policy:
         return None
 
     def rule_of_windows(self, surface: Any, generator: torch.Generator | None) -> Any:
-        """Masks of the positions of windows before the last, a `Rule` of `Windows.played`.
+        """Masks of the positions of windows before the last, a `Rule` of `PlaysWindows.played`.
 
         Its own greedy masks; None, the network's own rule, if it reads labels, which these
         positions do not have.
@@ -158,7 +158,7 @@ class Actor(Policy):
 
 
 class GreedyRule:
-    """Greedy actions of a policy for the positions of windows, see `Windows.played`."""
+    """Greedy actions of a policy for the positions of windows, see `PlaysWindows.played`."""
 
     def __init__(self, policy: Policy, surface: Any) -> None:
         """Takes the policy, and what shows it states: a simulator, or what has its observer.
@@ -192,7 +192,7 @@ def follow(policy: Policy, surface: Any, generator: torch.Generator | None = Non
     has its network and its observer.
     """
     # Of a network that does not continue no mask changes what positions leave.
-    if {Continues, Windows} <= {*surface.network.abilities}:
+    if {Continues, PlaysWindows} <= {*surface.network.abilities}:
         surface.rule = policy.rule_of_windows(surface, generator)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import all_or_none, initial, look, outcomes
-from ccenv.networks.core.abilities import Windows
+from ccenv.networks.core.abilities import PlaysWindows
 from ccenv.networks.core.unrolled import played
 from ccenv.simulator.simulator import Simulator
 
@@ -55,7 +55,7 @@ class Calibrated(Agent):
         return rule
 
     def keep_all(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
-        """Keeps everything at the positions of windows, see `Windows.played`."""
+        """Keeps everything at the positions of windows, see `PlaysWindows.played`."""
         return full_mask(len(inputs), self.num_blocks[gate], inputs.device)
 
     def parameters(self) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ class Calibrated(Agent):
         What was learned of an earlier network has no part in it.
         """
         judged = self.simulator.on_split("validation", BATCH)
-        if Windows in judged.network.abilities:
+        if PlaysWindows in judged.network.abilities:
             judged.rule = self.keep_all
         return judged
 

@@ -22,7 +22,7 @@ from ccenv.annexes.agents.calibrated import Calibrated
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
 from ccenv.base.values import check_within, shown
-from ccenv.networks.core.abilities import Doubts, Windows
+from ccenv.networks.core.abilities import Doubts, PlaysWindows
 from ccenv.simulator.policy import GreedyRule
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
@@ -101,7 +101,7 @@ class EntropyThreshold(Calibrated):
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]
         if generator is self.generator and generator is not None:
-            if Windows in self.simulator.network.abilities and not self.is_fixed:
+            if PlaysWindows in self.simulator.network.abilities and not self.is_fixed:
                 # Of the positions of the next batch's windows so many refresh, as in use.
                 self.learned = {"threshold": in_nats(doubt.double().quantile(1 - self.target_rate))}
             if layer == 0:

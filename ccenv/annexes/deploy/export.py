@@ -41,7 +41,7 @@ from ccenv.base.seeding import stream
 from ccenv.base.values import in_a_line
 from ccenv.data import load_split
 from ccenv.mdp.observations import Observer, make_observer
-from ccenv.networks.core.abilities import Continues, Windows, ability
+from ccenv.networks.core.abilities import Continues, PlaysWindows, ability
 from ccenv.networks.core.inference_copy import pack
 from ccenv.simulator.policy import as_policy, follow
 
@@ -227,7 +227,7 @@ class SkippingClassifier(nn.Module):
         """
         inputs = self.prepare(inputs)
         generator = drawing(inputs, generator, None, self.draw)
-        windows, sequence = ability(self.network, Windows), ability(self.network, Continues)
+        windows, sequence = ability(self.network, PlaysWindows), ability(self.network, Continues)
         if cache is None and windows is not None:
             follow(as_policy(self.policy), self.surface)
             cache = windows.played(inputs, self.surface.rule, alone=True)

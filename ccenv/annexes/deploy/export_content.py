@@ -27,7 +27,7 @@ from ccenv.base.trust import check_named
 from ccenv.base.values import in_a_line, lacking, shortened, shown
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
-from ccenv.networks.core.abilities import Windows, ability
+from ccenv.networks.core.abilities import PlaysWindows, ability
 from ccenv.networks.core.arguments import arguments_of, make_network
 from ccenv.networks.core.precision import dtype_of, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
@@ -120,10 +120,10 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise cannot(agent, "it looks at the true label, which is not known where it is used")
     simulator = agent.simulator
     network, builder = simulator.network, simulator.source.builder
-    if simulator.is_sequence and ability(network, Windows) is None:
+    if simulator.is_sequence and ability(network, PlaysWindows) is None:
         raise cannot(
             agent,
-            "its network plays no windows up to their last position (the ability Windows), so that "
+            "its network plays no windows up to their last position (the ability PlaysWindows), so that "
             "each would be answered as the first of a sequence",
         )
     ranges = {} if simulator.context is None else simulator.context.ranges

@@ -26,7 +26,7 @@ def ability(network: GatedNetwork, kind: type[Kind]) -> Kind | None:
 def parts_of(kind: type) -> list[str]:
     """Names of what a network with an ability has.
 
-    >>> parts_of(Windows), parts_of(Flat), parts_of(Doubts)
+    >>> parts_of(PlaysWindows), parts_of(Flat), parts_of(Doubts)
     (['played', 'read'], ['in_features'], [])
     """
     names = [*vars(kind), *vars(kind).get("__annotations__", {})]
@@ -73,7 +73,7 @@ class Continues:
         raise NotImplementedError
 
 
-class Windows:
+class PlaysWindows:
     """An input is the end of a sequence, which is played to its last position.
 
     `start` reads that position behind what is played without a rule.

@@ -19,7 +19,7 @@ from ccenv.base.annotations import checks_types
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.base.values import lacking, shortened, shown
-from ccenv.networks.core.abilities import Owns, Windows, ability, parts_of
+from ccenv.networks.core.abilities import Owns, PlaysWindows, ability, parts_of
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.parameters import inactive_entries
@@ -274,7 +274,7 @@ def check_norms(network: nn.Module) -> None:
 
 def state_of(network: Any, one: Tensor) -> Any:
     """What the positions before a window's last leave, [1, ...]; None of other networks."""
-    windows = ability(network, Windows)
+    windows = ability(network, PlaysWindows)
     return None if windows is None else windows.played(one, alone=True)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.values import lacking
-from ccenv.networks.core.abilities import Continues, Windows, ability, parts_of
+from ccenv.networks.core.abilities import Continues, PlaysWindows, ability, parts_of
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Rule, through
 
@@ -67,7 +67,7 @@ def under(network: Any, rule: Rule | None) -> Callable[[Any, Tensor], Any]:
 
 def played(network: Any, inputs: Tensor, rule: Rule | None) -> Any:
     """The state before the last positions of windows, None of inputs that are none."""
-    windows = ability(network, Windows)
+    windows = ability(network, PlaysWindows)
     return None if windows is None else windows.played(inputs, rule)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ccenv.mdp.dynamics import initial, outcomes
 from ccenv.networks import NETWORKS as BY_NAME
-from ccenv.networks.core.abilities import Continues, Norms, Windows, ability
+from ccenv.networks.core.abilities import Continues, Norms, PlaysWindows, ability
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import inactive_entries
@@ -31,7 +31,7 @@ def test_every_network_of_the_table_is_here():
 def test_a_network_keeps_the_checkers_laws(name):
     network = tiny.built(name)
     check_network(network, tiny.inputs_of(name, 2))
-    assert (name in OF_SEQUENCES) == (ability(network, Windows) is not None)
+    assert (name in OF_SEQUENCES) == (ability(network, PlaysWindows) is not None)
 
 
 def logits_and_gradients(network, inputs, masks, backend, weights=None, start=None):

@@ -27,7 +27,7 @@ from ccenv.annexes.networks.text.tokens import (
     windows_of,
 )
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import Bounds, Continues, Doubts, Windows
+from ccenv.networks.core.abilities import Bounds, Continues, Doubts, PlaysWindows
 from ccenv.networks.core.protocol import (
     Abilities,
     Gate,
@@ -72,7 +72,7 @@ class SkipGRU(GatedNetwork):
     ('update', 104)
     """
 
-    abilities: Abilities = (Continues, Windows, Doubts, Bounds)
+    abilities: Abilities = (Continues, PlaysWindows, Doubts, Bounds)
     num_symbols: int
 
     def __init__(
@@ -107,7 +107,7 @@ class SkipGRU(GatedNetwork):
         self.gates = (Gate("update", 1, 1 + width + embedding_size, "identity"),)
 
     def played(self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False) -> Carried:
-        """See `Windows`: int64 [rows, window]; a sequence without a rule runs at once.
+        """See `PlaysWindows`: int64 [rows, window]; a sequence without a rule runs at once.
 
         Raises:
             ValueError: if the inputs are no windows of its symbols.

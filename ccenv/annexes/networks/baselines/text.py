@@ -21,7 +21,7 @@ from ccenv.annexes.networks.text.tokens import (
     window_length,
 )
 from ccenv.base.values import Sizes, positive_ints
-from ccenv.networks.core.abilities import ReadsSymbols, Windows
+from ccenv.networks.core.abilities import PlaysWindows, ReadsSymbols
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities, Rule
 from ccenv.networks.core.sequential import GatedSequential
@@ -260,7 +260,7 @@ class GRU(GatedSequential):
     ('logits', 104)
     """
 
-    abilities: Abilities = (*GatedSequential.abilities, Windows)
+    abilities: Abilities = (*GatedSequential.abilities, PlaysWindows)
 
     def __init__(
         self,
@@ -319,7 +319,7 @@ class GRU(GatedSequential):
         return states.before() if alone else states
 
     def read(self, inputs: Tensor, state: States | Tensor) -> Flow:
-        """See `Windows`."""
+        """See `PlaysWindows`."""
         if isinstance(state, States):
             return Flow(state.at(state.sequences.place), len(inputs))
         return Flow(self.recurrent().after(state, inputs[:, -1]), len(inputs))

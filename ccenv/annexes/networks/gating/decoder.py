@@ -38,7 +38,7 @@ from ccenv.annexes.networks.text.tokens import (
     sequences_of,
     windows_of,
 )
-from ccenv.networks.core.abilities import Continues, Windows
+from ccenv.networks.core.abilities import Continues, PlaysWindows
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities, Rule
 from ccenv.networks.core.unrolled import along, under
@@ -268,7 +268,7 @@ def with_own_masks(model: nn.Module, found: Trace) -> tuple[Trace, dict[str, int
 class GatedDecoder(GatedModule):
     """A decoder whose masks are chosen at every position; `gate` with `positions=True` makes it."""
 
-    abilities: Abilities = (*GatedModule.abilities, Continues, Windows)
+    abilities: Abilities = (*GatedModule.abilities, Continues, PlaysWindows)
     num_symbols: int
 
     def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
@@ -323,7 +323,7 @@ class GatedDecoder(GatedModule):
     def played(
         self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False
     ) -> CarriedPairs:
-        """See `Windows`: int64 [rows, window]; all is kept where no rule decides.
+        """See `PlaysWindows`: int64 [rows, window]; all is kept where no rule decides.
 
         Raises:
             ValueError: if the inputs are no windows of its symbols, or `alone` are several.

@@ -48,7 +48,7 @@ from ccenv.annexes.networks.text.tokens import (
 from ccenv.annexes.networks.text.transformer import INITIAL_STD
 from ccenv.base.masks import as_mask
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import Bounds, Continues, Doubts, Windows
+from ccenv.networks.core.abilities import Bounds, Continues, Doubts, PlaysWindows
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import (
     Abilities,
@@ -180,7 +180,7 @@ class TrunkLayer(nn.Module):
 class PatchModel(PatchedNetwork):
     """A byte model in patches; one gate a position, which refreshes its context."""
 
-    abilities: Abilities = (Continues, Windows, Bounds, Doubts)
+    abilities: Abilities = (Continues, PlaysWindows, Bounds, Doubts)
     num_symbols: int
 
     def __init__(
@@ -268,7 +268,7 @@ class PatchModel(PatchedNetwork):
     def played(
         self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False
     ) -> PatchCache:
-        """See `Windows`: int64 [rows, window]; all positions of a sequence run at once.
+        """See `PlaysWindows`: int64 [rows, window]; all positions of a sequence run at once.
 
         Without a rule no position before an input's own is refreshed.
 

@@ -58,8 +58,8 @@ from ccenv.networks.core.abilities import (
     Continues,
     Exits,
     Owns,
+    PlaysWindows,
     Repeats,
-    Windows,
 )
 from ccenv.networks.core.exit_state import Flow, exit_look
 from ccenv.networks.core.protocol import (
@@ -80,7 +80,7 @@ INITIAL_STD = 0.1
 class LanguageModel(GatedNetwork):
     """A causal transformer over symbols; gates for parts of each layer, its experts by default."""
 
-    abilities: Abilities = (Exits, Continues, Windows, Owns, Bounds, Repeats)
+    abilities: Abilities = (Exits, Continues, PlaysWindows, Owns, Bounds, Repeats)
     num_symbols: int
 
     def __init__(
@@ -199,7 +199,7 @@ class LanguageModel(GatedNetwork):
         return self.read(inputs, self.played(inputs))
 
     def played(self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False) -> Cache:
-        """See `Windows`: int64 [rows, window]; all positions of a sequence run at once.
+        """See `PlaysWindows`: int64 [rows, window]; all positions of a sequence run at once.
 
         Raises:
             ValueError: if the inputs are no windows of its symbols, or `alone` are several.
