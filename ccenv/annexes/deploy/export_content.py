@@ -123,8 +123,8 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     if simulator.is_sequence and ability(network, PlaysWindows) is None:
         raise cannot(
             agent,
-            "its network plays no windows up to their last position (the ability PlaysWindows), so that "
-            "each would be answered as the first of a sequence",
+            "its network plays no windows up to their last position (the ability PlaysWindows), so "
+            "that each would be answered as the first of a sequence",
         )
     ranges = {} if simulator.context is None else simulator.context.ranges
     content = {
