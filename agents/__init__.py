@@ -6,8 +6,9 @@ from ccenv.base.registry import NameTable, names_on_use
 
 if TYPE_CHECKING:
     from ccenv.agents.base import Agent
+    from ccenv.agents.scores import PolicyGradient
 
-__all__ = ["AGENTS", "Agent"]
+__all__ = ["AGENTS", "Agent", "PolicyGradient"]
 
 AGENTS = NameTable(
     {
@@ -43,4 +44,4 @@ AGENTS = NameTable(
     }
 )
 
-__getattr__ = names_on_use(__name__, {"base": ["Agent"]})
+__getattr__ = names_on_use(__name__, {"base": ["Agent"], "scores": ["PolicyGradient"]})

@@ -1,6 +1,6 @@
 """REINFORCE with a learned baseline: a critic predicts the return from the observation."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,11 +9,26 @@ from torch import nn
 from ccenv.agents.advantages import explained_variance, generalised
 from ccenv.agents.base import descend
 from ccenv.agents.losses import value_loss
-from ccenv.agents.scores import DrawnPolicy, EmbeddingSize
+from ccenv.agents.scores import PolicyGradient, PolicySettings
 from ccenv.simulator.rollout import Rollout
 
 
-class ActorCritic(DrawnPolicy):
+@dataclass(frozen=True, kw_only=True)
+class ActorCriticSettings(PolicySettings):
+    """Settings of `ActorCritic`."""
+
+    learning_rate: float = 0.05
+    """of the policy."""
+    critic_learning_rate: float = 0.003
+    """of the critic."""
+    critic_units: int = 64
+    """of the critic's hidden layer."""
+    gae_lambda: float = 1.0
+    """in [0, 1]; 1 compares whole returns with the critic's prediction, 0 the next reward and
+    prediction."""
+
+
+class ActorCritic(PolicyGradient):
     """Raises the log-probability of masks whose return is above the critic's prediction.
 
     Returns are not bootstrapped by default (Sutton and Barto 2018, section 13.4): episodes of one
@@ -21,64 +36,26 @@ class ActorCritic(DrawnPolicy):
     for the critic's errors (Schulman et al. 2016, arXiv 1506.02438).
     """
 
-    sequences = True
+    settings_class = ActorCriticSettings
+    settings: ActorCriticSettings
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        learning_rate: float = 0.05,
-        critic_learning_rate: float = 0.003,
-        critic_units: int = 64,
-        gae_lambda: float = 1.0,
-        entropy_weight: float = 0.001,
-        hidden_units: int = 0,
-        embedding_size: EmbeddingSize = 0,
-        num_kept: int | Sequence[int] | None = None,
-        min_probability: float = 0.001,
-        num_epochs: int = 1,
-        num_minibatches: int = 1,
-    ) -> None:
-        """Prepares policy, critic and their optimisers (Adam).
-
-        Args:
-            learning_rate: of the policy.
-            critic_learning_rate: of the critic.
-            critic_units: of the critic's hidden layer.
-            gae_lambda: in [0, 1]; 1 compares whole returns with the critic's prediction, 0 the next
-                reward and prediction.
-            entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
-            num_kept: k of a gate's blocks are drawn, one number or one for each gate; None: a coin
-                for each block.
-            min_probability: lowest keep probability of a coin, see `ScoredAgent`.
-            num_epochs: how often an update goes through the rollout; see `ccenv.agents.passes`.
-            num_minibatches: parts of it, with a gradient step each.
-        """
-        super().__init__(
-            env,
-            seed=seed,
-            hidden_units=hidden_units,
-            embedding_size=embedding_size,
-            num_kept=num_kept,
-            min_probability=min_probability,
-            num_epochs=num_epochs,
-            num_minibatches=num_minibatches,
-        )
-        if not 0 <= gae_lambda <= 1:
-            raise ValueError(f"expected gae_lambda in [0, 1], got {gae_lambda}")
-        self.entropy_weight, self.gae_lambda = entropy_weight, gae_lambda
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares policy, critic and their optimiser (Adam); see `ActorCriticSettings`."""
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        if not 0 <= own.gae_lambda <= 1:
+            raise ValueError(f"expected gae_lambda in [0, 1], got {own.gae_lambda}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.critic = nn.Sequential(
-                nn.Linear(self.simulator.obs_size, critic_units),
+                nn.Linear(self.simulator.obs_size, own.critic_units),
                 nn.Tanh(),
-                nn.Linear(critic_units, 1),
+                nn.Linear(own.critic_units, 1),
             ).to(self.simulator.device)
         self.optimizer = torch.optim.Adam(
             [
-                {"params": self.scores.parameters(), "lr": learning_rate},
-                {"params": self.critic.parameters(), "lr": critic_learning_rate},
+                {"params": self.scores.parameters(), "lr": own.learning_rate},
+                {"params": self.critic.parameters(), "lr": own.critic_learning_rate},
             ]
         )
 
@@ -87,9 +64,9 @@ class ActorCritic(DrawnPolicy):
         with torch.no_grad():
             values = self.critic(rollout.observations).squeeze(-1)
         advantages = rollout.returns - values
-        if self.gae_lambda < 1:
-            advantages = generalised(rollout.rewards, values, self.gae_lambda)
-        weight = self.entropy_weight * (1 - self.progress)
+        if self.settings.gae_lambda < 1:
+            advantages = generalised(rollout.rewards, values, self.settings.gae_lambda)
+        weight = self.settings.entropy_weight * (1 - self.progress)
         for part, *worth in self.passes.over(self, rollout, advantages):
             policy_loss, entropy = self.surrogate(part, *worth)
             predicted = self.critic(part.observations).squeeze(-1)

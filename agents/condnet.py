@@ -15,6 +15,7 @@ layer, sections 3.1 to 3.3. What the authors' code does differs from the text; b
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks, one_each
-from ccenv.agents.scores import IndependentPolicy
+from ccenv.agents.scores import EmbeddingSize, IndependentPolicy, ScoreSettings
 from ccenv.base.registry import check_names
 from ccenv.simulator.rollout import Rollout
 
@@ -32,45 +33,50 @@ TEXT_BOUND = 1e-6
 PerLayer = float | Sequence[float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CondnetSettings(ScoreSettings):
+    """Settings of `Condnet`; the defaults are the paper's for MNIST, batches of 128."""
+
+    # The paper's policy is affine and reads what it is shown.
+    hidden_units: int = field(default=0, init=False)
+    embedding_size: EmbeddingSize = field(default=0, init=False)
+
+    variant: str = "code"
+    """"code" or "text"."""
+    target_density: PerLayer = 1 / 16
+    """the paper's tau, wanted share of blocks kept."""
+    sparsity_weight: PerLayer = 200.0
+    """lambda_s of L_b and L_e."""
+    variance_weight: PerLayer = 200.0
+    """lambda_v of L_v."""
+    l2_weight: float = 0.005
+    """lambda_L2 of the policy's parameters."""
+    learning_rate: PerLayer = 5e-5
+    """of plain gradient descent; one number or one for each gated layer."""
+    reinforce_learning_rate: PerLayer = 5e-5
+    """of the REINFORCE part, variant "text" only."""
+
+
 class Condnet(IndependentPolicy):
     """The paper's agent. It learns from the network's loss, whatever the environment's reward."""
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        variant: str = "code",
-        target_density: PerLayer = 1 / 16,
-        sparsity_weight: PerLayer = 200.0,
-        variance_weight: PerLayer = 200.0,
-        l2_weight: float = 0.005,
-        learning_rate: PerLayer = 5e-5,
-        reinforce_learning_rate: PerLayer = 5e-5,
-    ) -> None:
-        """Prepares the policy; the defaults are the paper's for MNIST, batches of 128.
+    settings_class = CondnetSettings
+    settings: CondnetSettings
 
-        Args:
-            variant: "code" or "text".
-            target_density: the paper's tau, wanted share of blocks kept.
-            sparsity_weight: lambda_s of L_b and L_e.
-            variance_weight: lambda_v of L_v.
-            l2_weight: lambda_L2 of the policy's parameters.
-            learning_rate: of plain gradient descent; one number or one for each gated layer.
-            reinforce_learning_rate: of the REINFORCE part, variant "text" only.
-        """
-        super().__init__(env, seed=seed)
-        check_names([variant], VARIANTS, "variant")
-        self.variant = variant
-        if variant == "text":
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares the policy and plain gradient descent; see `CondnetSettings`."""
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        check_names([own.variant], VARIANTS, "variant")
+        if own.variant == "text":
             self.min_probability = TEXT_BOUND
         gates = len(self.num_blocks)
-        self.target_density = one_each(target_density, gates, "target_density")
-        self.sparsity_weight = one_each(sparsity_weight, gates, "sparsity_weight")
-        self.variance_weight = one_each(variance_weight, gates, "variance_weight")
-        self.rates = one_each(learning_rate, gates, "learning_rate")
-        self.reinforce_rates = one_each(reinforce_learning_rate, gates, "reinforce_learning_rate")
-        self.l2_weight = l2_weight
+        self.target_density = one_each(own.target_density, gates, "target_density")
+        self.sparsity_weight = one_each(own.sparsity_weight, gates, "sparsity_weight")
+        self.variance_weight = one_each(own.variance_weight, gates, "variance_weight")
+        self.rates = one_each(own.learning_rate, gates, "learning_rate")
+        rates = one_each(own.reinforce_learning_rate, gates, "reinforce_learning_rate")
+        self.reinforce_rates = rates
         groups = [
             {"params": layer.parameters(), "lr": rate}
             for layer, rate in zip(self.scores.layers, self.rates, strict=True)
@@ -79,21 +85,21 @@ class Condnet(IndependentPolicy):
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Masks of a layer's images, drawn at test time too: [batch, obs_size] -> blocks."""
-        if self.variant == "code":
+        if self.settings.variant == "code":
             return super().distribution(observation, layer)
         probability = self.scores(observation, layer).sigmoid()
         return IndependentBlocks(probability.clamp(TEXT_BOUND, 1 - TEXT_BOUND))
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of gradient descent on the REINFORCE loss and the regularizers."""
-        total = torch.zeros(())
+        total, variant = torch.zeros(()), self.settings.variant
         scalars: dict[str, Tensor] = {}
         for layer, mask in enumerate(rollout.actions):
             blocks = self.distribution(rollout.observations[layer], layer)
             log_prob, probability = blocks.log_prob(mask), blocks.probability
-            l_b, l_e, l_v = regularizers(probability, self.target_density[layer], self.variant)
+            l_b, l_e, l_v = regularizers(probability, self.target_density[layer], variant)
             rate = self.reinforce_rates[layer] / self.rates[layer]
-            total = total + reinforce_loss(log_prob, rollout.nll, self.variant, rate)
+            total = total + reinforce_loss(log_prob, rollout.nll, variant, rate)
             total = total + self.sparsity_weight[layer] * (l_b + l_e)
             total = total + self.variance_weight[layer] * l_v
             scalars |= {
@@ -103,7 +109,7 @@ class Condnet(IndependentPolicy):
                 f"l_v_{layer}": l_v,
             }
         squares = torch.stack([p.square().sum() for p in self.scores.parameters()]).sum()
-        descend(self.optimizer, total + self.l2_weight * squares)
+        descend(self.optimizer, total + self.settings.l2_weight * squares)
         return self.read(**scalars, loss=total)
 
 

@@ -13,6 +13,7 @@ without bound, and the policy does not learn the probe.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +22,6 @@ from torch import Tensor
 from ccenv.agents.advantages import above_first, leave_one_out, normalised, to_go
 from ccenv.agents.base import descend, greedy_rewards
 from ccenv.agents.distributions import (
-    MIN_PROBABILITY,
     AlwaysOn,
     IndependentBlocks,
     OrderedBlocks,
@@ -30,7 +30,7 @@ from ccenv.agents.distributions import (
 )
 from ccenv.agents.losses import policy_gradient_loss, use_entropy
 from ccenv.agents.passes import Passes
-from ccenv.agents.scores import EmbeddingSize, ScoredAgent, SymbolRows, random_table, start_at
+from ccenv.agents.scores import CoinSettings, ScoredAgent, SymbolRows, random_table, start_at
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, stream, uniform
 from ccenv.base.values import check_within
@@ -40,6 +40,43 @@ from ccenv.simulator.rollout import Rollout
 SAMPLINGS = ("ordered", "independent", "perturbed")
 STARTS = ("random", "hash")
 ADVANTAGES = ("leave_one_out", "normalised", "self_critical")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlooSettings(CoinSettings):
+    """Settings of `Rloo`."""
+
+    num_kept: int | Sequence[int] = 2
+    """k, one number or one for each gated layer."""
+    learning_rate: float = 0.005
+    """Adam's."""
+    diversity_weight: float = 0.1
+    """of the bonus on the entropy of mean block use, in nats."""
+    sampling: str = "ordered"
+    """"ordered" keeps k of n blocks, and is "independent" where all gates have one block, as
+    residual units do; "independent" tosses a coin for each, of which k keep at first, and then what
+    the reward's cost weight makes worth it; "perturbed": an image's first mask is greedy, others
+    differ from theirs in some decisions. In use masks are then greedy."""
+    advantage: str = "leave_one_out"
+    """a return against the mean of the image's others ("leave_one_out"), also over their standard
+    deviation ("normalised": Shao et al. 2024, arXiv 2402.03300), or against the most probable
+    mask's ("self_critical": Rennie et al. 2017, arXiv 1612.00563)."""
+    shared_blocks: int = 0
+    """blocks of each layer that every image keeps; they count among the k."""
+    dense_share: float = 0.0
+    """of the training, at the start, in which every block is kept: a dense network is trained
+    first."""
+    anneal_share: float = 0.0
+    """of the training, after that, in which k falls from all to `num_kept`."""
+    start: str = "random"
+    """"hash" starts at the blocks that agent `hash` has for the last symbol, with
+    `embedding_size="one_hot"`, or for all the symbols that are shown, with "joint"."""
+    start_probability: float = 0.9
+    """at which the first draw takes one of them."""
+    perturbed_share: float = 0.1
+    """of the decisions of sampling="perturbed" that are changed."""
+    perturbed_teach: bool = False
+    """whether a co-trained network learns from changed masks too."""
 
 
 class Rloo(ScoredAgent):
@@ -52,125 +89,77 @@ class Rloo(ScoredAgent):
     sequences = True
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary", "group_size": 8}
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        num_kept: int | Sequence[int] = 2,
-        learning_rate: float = 0.005,
-        diversity_weight: float = 0.1,
-        hidden_units: int = 0,
-        sampling: str = "ordered",
-        advantage: str = "leave_one_out",
-        shared_blocks: int = 0,
-        dense_share: float = 0.0,
-        anneal_share: float = 0.0,
-        embedding_size: EmbeddingSize = 0,
-        start: str = "random",
-        start_probability: float = 0.9,
-        perturbed_share: float = 0.1,
-        perturbed_teach: bool = False,
-        min_probability: float = MIN_PROBABILITY,
-        num_epochs: int = 1,
-        num_minibatches: int = 1,
-    ) -> None:
-        """Prepares policy and optimiser (Adam).
+    settings_class = RlooSettings
+    settings: RlooSettings
+
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares policy and optimiser (Adam); see `RlooSettings`.
 
         Args:
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
-            num_kept: k, one number or one for each gated layer.
-            learning_rate: Adam's.
-            diversity_weight: of the bonus on the entropy of mean block use, in nats.
-            sampling: "ordered" keeps k of n blocks, and is "independent" where all gates have one
-                block, as residual units do; "independent" tosses a coin for each, of which
-                k keep at first, and then what the reward's cost weight makes worth it; "perturbed":
-                an image's first mask is greedy, others differ from theirs in some decisions. In use
-                masks are then greedy.
-            advantage: a return against the mean of the image's others ("leave_one_out"), also over
-                their standard deviation ("normalised": Shao et al. 2024, arXiv 2402.03300), or
-                against the most probable mask's ("self_critical": Rennie et al. 2017,
-                arXiv 1612.00563).
-            shared_blocks: blocks of each layer that every image keeps; they count among the k.
-            dense_share: of the training, at the start, in which every block is kept: a dense
-                network is trained first.
-            anneal_share: of the training, after that, in which k falls from all to `num_kept`.
-            start: "hash" starts at the blocks that agent `hash` has for the last symbol, with
-                `embedding_size="one_hot"`, or for all the symbols that are shown, with "joint".
-            start_probability: at which the first draw takes one of them.
-            perturbed_share: of the decisions of sampling="perturbed" that are changed.
-            perturbed_teach: whether a co-trained network learns from changed masks too.
-            min_probability: lowest keep probability of a coin, see `ScoredAgent`.
-            num_epochs: how often an update goes through the rollout; see `ccenv.agents.passes`.
-            num_minibatches: parts of it, with a gradient step each.
         """
-        super().__init__(
-            env,
-            seed=seed,
-            hidden_units=hidden_units,
-            embedding_size=embedding_size,
-            min_probability=min_probability,
-        )
-        check_names([sampling], SAMPLINGS, "sampling")
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        check_names([own.sampling], SAMPLINGS, "sampling")
+        sampling = own.sampling
         if sampling == "ordered" and max(self.num_blocks) == 1:
             sampling = "independent"
-        check_names([start], STARTS, "start")
-        check_names([advantage], ADVANTAGES, "advantage")
+        check_names([own.start], STARTS, "start")
+        check_names([own.advantage], ADVANTAGES, "advantage")
         self.group_size = self.simulator.group_size
         if self.group_size < 2:
             raise ValueError(
                 f"expected group_size >= 2, got {self.group_size}: rloo compares masks of the same "
                 "image; give the environment group_size=8"
             )
-        if advantage == "self_critical" and self.simulator.context is not None:
+        if own.advantage == "self_critical" and self.simulator.context is not None:
             raise ValueError(
                 "expected no context with advantage='self_critical', whose baseline would see "
                 "another cost weight; use leave_one_out"
             )
-        check_within("(0, 1]", perturbed_share=perturbed_share)
-        if sampling == "perturbed" and (advantage != "leave_one_out" or shared_blocks):
+        check_within("(0, 1]", perturbed_share=own.perturbed_share)
+        if sampling == "perturbed" and (own.advantage != "leave_one_out" or own.shared_blocks):
             raise ValueError(
                 "expected neither advantage nor shared_blocks with sampling='perturbed', which "
                 "compares with the greedy mask; leave them out"
             )
-        self.passes = Passes(num_epochs, num_minibatches).of(self.simulator.num_images)
+        self.min_probability = own.min_probability
+        self.passes = Passes(own.num_epochs, own.num_minibatches).of(self.simulator.num_images)
         if sampling == "perturbed" and not self.passes.is_one_step:
             raise ValueError(
                 "expected one step a rollout with sampling='perturbed', got num_epochs="
-                f"{num_epochs} and num_minibatches={num_minibatches}; leave them out"
+                f"{own.num_epochs} and num_minibatches={own.num_minibatches}; leave them out"
             )
-        if sampling == "perturbed" and not perturbed_teach:
+        if sampling == "perturbed" and not own.perturbed_teach:
             self.taught_every = self.group_size
-        self.perturbed_share = perturbed_share
+        num_kept = own.num_kept
         if sampling == "independent" and isinstance(num_kept, int):
             # Only a start then: a gate of one block starts with it kept.
             num_kept = [min(num_kept, n) for n in self.num_blocks]
-        self.num_kept = check_kept(num_kept, self.num_blocks, shared_blocks)
-        if min(dense_share, anneal_share) < 0 or dense_share + anneal_share > 1:
+        self.num_kept = check_kept(num_kept, self.num_blocks, own.shared_blocks)
+        if min(own.dense_share, own.anneal_share) < 0 or own.dense_share + own.anneal_share > 1:
             raise ValueError(
                 "expected dense_share and anneal_share of at least 0 and together at most 1, "
-                f"got {dense_share} and {anneal_share}"
+                f"got {own.dense_share} and {own.anneal_share}"
             )
-        if (dense_share or anneal_share) and sampling != "ordered":
+        if (own.dense_share or own.anneal_share) and sampling != "ordered":
             raise ValueError(
                 f"expected sampling='ordered' with dense_share or anneal_share, got {sampling!r}"
             )
-        self.shares = dense_share, anneal_share
-        self.sampling, self.advantage, self.shared_blocks = sampling, advantage, shared_blocks
+        self.sampling = sampling
         if sampling == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
-            shares = [(k - shared_blocks) / (n - shared_blocks) for k, n in pairs]
-            start_at(self.scores, shares, min_probability)
-        if start == "hash":
-            self._start_at_hash(start_probability)
-        self.diversity_weight = diversity_weight
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+            shares = [(k - own.shared_blocks) / (n - own.shared_blocks) for k, n in pairs]
+            start_at(self.scores, shares, own.min_probability)
+        if own.start == "hash":
+            self._start_at_hash(own.start_probability)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
 
     def _start_at_hash(self, probability: float) -> None:
         """Gives each layer's scores what hash routing of the same seed keeps."""
         last = map(self.scores.last, range(len(self.num_blocks)))
         tables = [rows for rows in last if isinstance(rows, SymbolRows)]
-        is_plain = self.sampling != "independent" and not self.shared_blocks
+        is_plain = self.sampling != "independent" and not self.settings.shared_blocks
         if len(tables) < len(self.num_blocks) or not is_plain:
             raise ValueError(
                 "expected embedding_size='one_hot' or 'joint', no sampling='independent' and "
@@ -189,12 +178,12 @@ class Rloo(ScoredAgent):
         self, observation: Tensor, layer: int, num_kept: int | None = None
     ) -> AlwaysOn:
         """Masks of a layer's images: [batch, obs_size] -> k of n blocks, or a coin for each."""
-        scores = self.scores(observation, layer)[:, self.shared_blocks :]
+        scores = self.scores(observation, layer)[:, self.settings.shared_blocks :]
         if self.sampling == "independent":
             probability = keep_probability(scores, self.min_probability)
-            return AlwaysOn(IndependentBlocks(probability), self.shared_blocks)
-        kept = (num_kept or self.num_kept[layer]) - self.shared_blocks
-        return AlwaysOn(OrderedBlocks(scores, kept), self.shared_blocks)
+            return AlwaysOn(IndependentBlocks(probability), self.settings.shared_blocks)
+        kept = (num_kept or self.num_kept[layer]) - self.settings.shared_blocks
+        return AlwaysOn(OrderedBlocks(scores, kept), self.settings.shared_blocks)
 
     @property
     def draws_masks(self) -> bool:
@@ -221,7 +210,7 @@ class Rloo(ScoredAgent):
         rows, num_kept = order.shape
         if num_kept == self.num_blocks[layer]:
             return order
-        changes = uniform((rows, 1), self.generator, order.device) < self.perturbed_share
+        changes = uniform((rows, 1), self.generator, order.device) < self.settings.perturbed_share
         changes[:: self.group_size] = False
         draw = integers(num_kept, (rows, 1), self.generator, order.device)
         others = uniform((rows, self.num_blocks[layer]), self.generator, order.device)
@@ -231,7 +220,7 @@ class Rloo(ScoredAgent):
     def kept_now(self, layer: int) -> int:
         """Blocks kept at this moment of the training: all at first, k in the end."""
         num_blocks, kept = self.num_blocks[layer], self.num_kept[layer]
-        dense, anneal = self.shares
+        dense, anneal = self.settings.dense_share, self.settings.anneal_share
         if self.progress < dense:
             return num_blocks
         left = max(0.0, 1 - (self.progress - dense) / anneal) if anneal else 0.0
@@ -239,7 +228,7 @@ class Rloo(ScoredAgent):
 
     def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        if self.shared_blocks:
+        if self.settings.shared_blocks:
             return None
         kept = None if self.sampling == "independent" else self.num_kept
         deterministic = deterministic or self.sampling == "perturbed"
@@ -247,7 +236,7 @@ class Rloo(ScoredAgent):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Steps up the policy gradient with the bonus, one by default."""
-        weight = self.diversity_weight * (1 - self.progress)
+        weight = self.settings.diversity_weight * (1 - self.progress)
         advantages = torch.stack(self.advantages(rollout))
         for part in self.passes.over(self, rollout, advantages):
             loss, diversity = self.surrogate(*part)
@@ -281,8 +270,8 @@ class Rloo(ScoredAgent):
 
     def advantages(self, rollout: Rollout) -> list[Tensor]:
         """What each mask was worth, for each layer: [batch]."""
-        if self.advantage == "self_critical":
+        if self.settings.advantage == "self_critical":
             return list(rollout.returns - to_go(greedy_rewards(self)))
-        compare = leave_one_out if self.advantage == "leave_one_out" else normalised
+        compare = leave_one_out if self.settings.advantage == "leave_one_out" else normalised
         compare = above_first if self.sampling == "perturbed" else compare
         return [compare(returns, self.group_size) for returns in rollout.returns]

@@ -5,13 +5,15 @@ its own, or in rows of a table. A look-up costs no product.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.base import Agent
+from ccenv.agents.advantages import above_mean
+from ccenv.agents.base import Agent, descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     IndependentBlocks,
@@ -259,33 +261,40 @@ def start_at(scores: LayerScores, shares: Sequence[float], least: float = MIN_PR
         nn.init.constant_(scores.last(layer).bias, score_at(share, least))
 
 
-class ScoredAgent(Agent):
-    """An agent whose masks follow from `scores` of blocks; how they are learned, subclasses say."""
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """Settings of an agent that has scores of blocks; agents extend it by their own."""
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        hidden_units: int = 0,
-        embedding_size: EmbeddingSize = 0,
-        min_probability: float = MIN_PROBABILITY,
-    ) -> None:
+    hidden_units: int = 0
+    """of the policy's hidden layer; 0 for an affine policy."""
+    embedding_size: EmbeddingSize = 0
+    """of what symbols of the observation are looked up in, see `EmbeddingSize`."""
+
+
+class ScoredAgent(Agent):
+    """An agent whose masks follow from `scores` of blocks; how they are learned, subclasses say.
+
+    A subclass that has further settings names their record as `settings_class`: its fields are
+    keywords of the constructor, and what was given is `self.settings`.
+    """
+
+    settings_class: ClassVar[type[ScoreSettings]] = ScoreSettings
+    settings: ScoreSettings
+    min_probability: float = MIN_PROBABILITY
+    """lowest keep probability of a coin; the highest is one minus it."""
+
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares the scores.
 
         Args:
             env: see `Agent`.
             seed: see `Agent`.
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of what symbols of the observation are looked up in, see
-                `EmbeddingSize`.
-            min_probability: lowest keep probability of a coin, in (0, 0.5); the highest is one
-                minus it. What is wasted by it grows with the number of blocks.
+            settings: fields of `settings_class`.
         """
         super().__init__(env, seed=seed)
-        check_within("(0, 0.5)", min_probability=min_probability)
-        self.min_probability = min_probability
-        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
+        self.settings = self.settings_class(**settings)
+        sizes = self.settings.hidden_units, self.settings.embedding_size
+        self.scores = LayerScores(self.simulator, seed, *sizes)
         self.policy_macs = self.scores.macs
 
     def surrogate(
@@ -319,36 +328,77 @@ class IndependentPolicy(ScoredAgent):
         return self.scores.choosers(deterministic, low=self.min_probability)
 
 
-class DrawnPolicy(ScoredAgent):
-    """A coin for each block, or k of n blocks; learned in one step a rollout, or in several."""
+@dataclass(frozen=True, kw_only=True)
+class CoinSettings(ScoreSettings):
+    """Settings of an agent that tosses coins, and goes through a rollout in one step or several."""
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int,
-        hidden_units: int,
-        embedding_size: EmbeddingSize,
-        num_kept: int | Sequence[int] | None,
-        min_probability: float,
-        num_epochs: int,
-        num_minibatches: int,
-    ) -> None:
-        """Prepares the scores; see `ScoredAgent` and `Passes`.
+    min_probability: float = MIN_PROBABILITY
+    """lowest keep probability of a coin, in (0, 0.5); the highest is one minus it. What is wasted
+    by it grows with the number of blocks."""
+    num_epochs: int = 1
+    """how often an update goes through the rollout; see `ccenv.agents.passes`."""
+    num_minibatches: int = 1
+    """parts of it, with a gradient step each."""
 
-        Args:
-            num_kept: k of a gate's blocks are drawn, one number or one for each gate; None: a coin
-                for each block.
-        """
-        super().__init__(
-            env,
-            seed=seed,
-            hidden_units=hidden_units,
-            embedding_size=embedding_size,
-            min_probability=min_probability,
-        )
-        self.num_kept = None if num_kept is None else check_kept(num_kept, self.num_blocks)
-        self.passes = Passes(num_epochs, num_minibatches).of(self.simulator.num_images)
+    def __post_init__(self) -> None:
+        """Refuses impossible probabilities."""
+        check_within("(0, 0.5)", min_probability=self.min_probability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings(CoinSettings):
+    """Settings of a `PolicyGradient`."""
+
+    learning_rate: float = 0.05
+    """Adam's."""
+    entropy_weight: float = 0.001
+    """of the bonus on the masks' entropy, in nats; fades to 0 linearly."""
+    num_kept: int | Sequence[int] | None = None
+    """k of a gate's blocks are drawn, one number or one for each gate; None: a coin for each
+    block."""
+    min_probability: float = 0.001
+    """lowest keep probability of a coin, in (0, 0.5)."""
+
+
+class PolicyGradient(ScoredAgent):
+    """Makes masks of high advantage more probable: REINFORCE (Williams 1992), one line to change.
+
+    A coin for each block, or k of n blocks, of an affine map of what is seen at a gate. A subclass
+    defines `advantages`, or an `update` of its own.
+
+    >>> class AboveMedian(PolicyGradient):
+    ...     def advantages(self, rollout):
+    ...         return rollout.returns - rollout.returns.median(dim=1, keepdim=True).values
+    >>> simulator = Simulator(4, dataset="synthetic", weights="cotrain", num_blocks=[4, 2])
+    >>> simulator.seed(0)
+    >>> AboveMedian(simulator, learning_rate=0.1).learn(8)
+    8
+    """
+
+    sequences = True
+    settings_class = PolicySettings
+    settings: PolicySettings
+
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares scores and optimiser (Adam); see `PolicySettings`."""
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        self.min_probability = own.min_probability
+        self.num_kept = None if own.num_kept is None else check_kept(own.num_kept, self.num_blocks)
+        self.passes = Passes(own.num_epochs, own.num_minibatches).of(self.simulator.num_images)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
+
+    def advantages(self, rollout: Rollout) -> Tensor:
+        """What each mask was worth: [num_steps, batch]."""
+        return above_mean(rollout.returns)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Steps up the policy gradient, one by default."""
+        weight = self.settings.entropy_weight * (1 - self.progress)
+        for part in self.passes.over(self, rollout, self.advantages(rollout)):
+            loss, entropy = self.surrogate(*part)
+            descend(self.optimizer, loss - weight * entropy)
+        return self.read(loss=loss, entropy=entropy)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
         """Masks of a layer's images: [batch, obs_size] -> coins, or k blocks."""

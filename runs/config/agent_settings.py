@@ -1,5 +1,6 @@
 """Settings of agents: an agent's name -> the class, its settings, what `--help` says of each."""
 
+import ast
 import dataclasses
 import inspect
 import itertools
@@ -36,17 +37,28 @@ def find_agent(agent: str) -> "type[Agent]":
     return found
 
 
+def record_of(agent_class: Any) -> Any:
+    """The record whose fields are an agent's settings, None where its constructor names them."""
+    return getattr(agent_class, "settings_class", None)
+
+
 def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
     """Settings of an agent's constructor with their defaults, and whether it takes others too.
 
     An agent that hands settings on to a library lists those it prefers as `defaults`.
     """
-    parameters = inspect.signature(agent_class).parameters.values()
+    parameters = list(inspect.signature(agent_class).parameters.values())
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     own = {
         p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
     }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if open_ended and (record := record_of(agent_class)):
+        fields = {field.name: field for field in dataclasses.fields(record) if field.init}
+        # An agent's own settings, then those that it shares.
+        names = [n for owner in record.__mro__ for n in vars(owner).get("__annotations__", ())]
+        own |= {name: fields[name].default for name in names if name in fields}
+        open_ended = False
     return own | dict(getattr(agent_class, "defaults", {})), open_ended
 
 
@@ -71,6 +83,8 @@ def algorithm_of(agent_class: Any) -> Any:
 def hints_of_agent(agent_class: Any) -> dict[str, Any]:
     """Annotations of an agent's settings, and of those that it hands on to a library."""
     own = annotations_of(agent_class.__init__)
+    for owner in reversed(getattr(record_of(agent_class), "__mro__", ())):
+        own |= annotations_of(owner)
     if not hasattr(agent_class, "algorithm"):
         return own
     return annotations_of(algorithm_of(agent_class).__init__) | own
@@ -108,13 +122,36 @@ def explained(function: Any) -> dict[str, str]:
     return texts
 
 
+def explained_fields(record: type) -> dict[str, str]:
+    """The text below each field of a dataclass, from its source; nothing where there is none."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(record)))
+    except (OSError, TypeError):
+        return {}
+    [body] = [node.body for node in tree.body if isinstance(node, ast.ClassDef)]
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
 def explained_of_class(agent_class: type) -> dict[str, str]:
-    """What the constructors of a class and of those above it say of each argument."""
+    """What the constructors of a class and of those above it say of each argument.
+
+    Fields of a record of settings are arguments too.
+    """
     texts: dict[str, str] = {}
     for owner in agent_class.__mro__:
         for name, text in explained(vars(owner).get("__init__")).items():
             if texts.get(name, ELSEWHERE).startswith(ELSEWHERE):
                 texts[name] = text
+    for owner in getattr(record_of(agent_class), "__mro__", (object,))[:-1]:
+        texts = explained_fields(owner) | texts
     return texts
 
 

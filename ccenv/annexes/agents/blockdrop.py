@@ -50,6 +50,7 @@ class BlockDrop(Agent):
             curriculum_share: of the training, until all gates are learned; 0 for no curriculum.
             entropy_weight: of the bonus on the coins' entropy, in nats, summed over blocks.
             learning_rate: Adam's.
+            hidden_units: of the policy's hidden layer; 0 for an affine policy.
 
         Raises:
             ValueError: if a number is out of range, or cost weights change from input to input.

@@ -15,6 +15,7 @@ question of their users). Left out: classes of gates that must not be skipped, a
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from ccenv.agents.distributions import (
     check_kept,
     gumbel_like,
 )
-from ccenv.agents.scores import EmbeddingSize, start_at
+from ccenv.agents.scores import ScoreSettings, start_at
 from ccenv.annexes.agents.straight_through_ops import (
     ThroughMasks,
     load_balance,
@@ -40,6 +41,29 @@ from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 SAMPLINGS = ("independent", "ordered")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GumbelSettings(ScoreSettings):
+    """Settings of `Gumbel`."""
+
+    sampling: str = "independent"
+    """"independent" gates each block by itself at a target rate; "ordered" keeps k of n."""
+    target_density: float | Sequence[float] = 0.25
+    """of independent gates: wanted share of inputs that keep each block, one number or one for each
+    gated layer. Over sequences the share at the start alone."""
+    density_weight: float = 16.0
+    """of the squared distance from it, a block, in nats."""
+    num_kept: int | Sequence[int] = 2
+    """k of ordered draws, one number or one for each gated layer."""
+    balance_weight: float = 0.01
+    """of ordered draws: of `topk`'s load balance loss."""
+    temperature: float = 1.0
+    """of the relaxation at the start."""
+    last_temperature: float = 0.5
+    """in the end; it falls by equal factors."""
+    learning_rate: float = 0.005
+    """Adam's."""
 
 
 class Gumbel(ThroughMasks):
@@ -55,58 +79,32 @@ class Gumbel(ThroughMasks):
 
     sequences = True
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        sampling: str = "independent",
-        target_density: float | Sequence[float] = 0.25,
-        density_weight: float = 16.0,
-        num_kept: int | Sequence[int] = 2,
-        balance_weight: float = 0.01,
-        temperature: float = 1.0,
-        last_temperature: float = 0.5,
-        learning_rate: float = 0.005,
-        hidden_units: int = 0,
-        embedding_size: EmbeddingSize = 0,
-    ) -> None:
-        """Prepares policy and optimiser (Adam).
+    settings_class = GumbelSettings
+    settings: GumbelSettings
 
-        Args:
-            sampling: "independent" gates each block by itself at a target rate; "ordered" keeps k
-                of n.
-            target_density: of independent gates: wanted share of inputs that keep each block, one
-                number or one for each gated layer. Over sequences the share at the start alone.
-            density_weight: of the squared distance from it, a block, in nats.
-            num_kept: k of ordered draws, one number or one for each gated layer.
-            balance_weight: of ordered draws: of `topk`'s load balance loss.
-            temperature: of the relaxation at the start.
-            last_temperature: in the end; it falls by equal factors.
-            learning_rate: Adam's.
-        """
-        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_names([sampling], SAMPLINGS, "sampling")
-        if min(temperature, last_temperature) <= 0:
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares policy and optimiser (Adam); see `GumbelSettings`."""
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        check_names([own.sampling], SAMPLINGS, "sampling")
+        if min(own.temperature, own.last_temperature) <= 0:
             raise ValueError(
-                f"expected temperatures above 0, got {temperature} and {last_temperature}"
+                f"expected temperatures above 0, got {own.temperature} and {own.last_temperature}"
             )
-        self.sampling, self.temperatures = sampling, (temperature, last_temperature)
-        self.density_weight, self.balance_weight = density_weight, balance_weight
         self.num_kept = [1] * len(self.num_blocks)
         self.targets: list[float] = []
-        if sampling == "ordered":
-            self.num_kept = check_kept(num_kept, self.num_blocks)
+        if own.sampling == "ordered":
+            self.num_kept = check_kept(own.num_kept, self.num_blocks)
         else:
-            self.targets = check_densities(target_density, len(self.num_blocks))
+            self.targets = check_densities(own.target_density, len(self.num_blocks))
             start_at(self.scores, self.targets)
         self.noise: dict[int, Tensor] = {}
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
         """Masks of a layer's images: [batch, obs_size] -> a coin for each block, or k of n."""
         scores = self.scores(observation, layer)
-        if self.sampling == "independent":
+        if self.settings.sampling == "independent":
             return IndependentBlocks(scores.sigmoid())
         return OrderedBlocks(scores, self.num_kept[layer])
 
@@ -119,20 +117,21 @@ class Gumbel(ThroughMasks):
             noise = self.draw_noise(scores)
             self.noise[self.simulator.position * len(self.num_blocks) + layer] = noise
             noisy = scores + noise
-            if self.sampling == "independent":
+            if self.settings.sampling == "independent":
                 return noisy > 0
             return noisy.topk(self.num_kept[layer], dim=1).indices
-        drawn = self.sampling == "independent"
+        drawn = self.settings.sampling == "independent"
         return super().act(observation, layer, generator if drawn else None)
 
     def draw_noise(self, scores: Tensor) -> Tensor:
         """Gumbel noise, or of a coin the difference of two: like the scores."""
         noise = gumbel_like(scores, self.generator)
-        return noise if self.sampling == "ordered" else noise - gumbel_like(scores, self.generator)
+        is_ordered = self.settings.sampling == "ordered"
+        return noise if is_ordered else noise - gumbel_like(scores, self.generator)
 
     def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; of k of n nothing is drawn in use."""
-        if self.sampling == "independent":
+        if self.settings.sampling == "independent":
             return self.scores.choosers(deterministic)
         return self.scores.choosers(True, self.num_kept)
 
@@ -159,20 +158,20 @@ class Gumbel(ThroughMasks):
     @property
     def temperature(self) -> float:
         """Of the relaxation at this moment of the training."""
-        first, last = self.temperatures
+        first, last = self.settings.temperature, self.settings.last_temperature
         return float(first * (last / first) ** self.progress)
 
     def relaxed(self, noisy: Tensor, layer: int) -> Tensor:
         """What has the gradient of noisy scores' masks: [batch, num_blocks], at least 0."""
-        if self.sampling == "independent":
+        if self.settings.sampling == "independent":
             return (noisy / self.temperature).sigmoid()
         return relaxed_top_k(noisy, self.num_kept[layer], self.temperature)
 
     def held(self, soft_mask: Tensor, scores: Tensor, mask: Tensor, layer: int) -> Tensor:
         """The loss that holds rates or balance, in nats."""
-        if self.sampling == "ordered":
-            return self.balance_weight * load_balance(scores, mask)
-        return self.density_weight * rate_loss(soft_mask, self.targets[layer])
+        if self.settings.sampling == "ordered":
+            return self.settings.balance_weight * load_balance(scores, mask)
+        return self.settings.density_weight * rate_loss(soft_mask, self.targets[layer])
 
 
 def relaxed_top_k(noisy: Tensor, num_kept: int, temperature: float) -> Tensor:

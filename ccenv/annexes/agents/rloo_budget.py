@@ -36,7 +36,7 @@ from ccenv.agents.distributions import (
     score_at,
 )
 from ccenv.agents.losses import use_entropy
-from ccenv.agents.scores import EmbeddingSize, LayerScores, ScoredAgent
+from ccenv.agents.scores import LayerScores, ScoredAgent, ScoreSettings
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess
 from ccenv.simulator.rollout import Rollout
@@ -51,6 +51,39 @@ LAST_SPREAD = 0.3
 """Standard deviation of the number in the end, in blocks."""
 NO_BLOCK = -1
 """Stands in an action where fewer blocks are kept than at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSettings(ScoreSettings):
+    """Settings of `RlooBudget`."""
+
+    cost_limit: float = 0.25
+    """mean compute cost to hold, in (0, 1]."""
+    num_kept: int | Sequence[int] | None = None
+    """k to start at, one number or one for each gate; None for the limit's share of a gate's
+    blocks."""
+    min_kept: int | Sequence[int] = 1
+    """fewest blocks of an image, of gates of several blocks, or one for each gate."""
+    max_kept: int | Sequence[int] | None = None
+    """most blocks of an image, or one for each gate; None for four times k."""
+    paired_masks: int = 2
+    """masks that share which blocks; a divisor of the group's size."""
+    warmup_share: float = 0.3
+    """of the training, at the start, in which numbers do not depend on the image: exactly k, at
+    gates of one block a coin that is the same for all."""
+    learning_rate: float = 0.005
+    """Adam's, of which blocks."""
+    number_learning_rate: float = 0.005
+    """Adam's, of how many."""
+    offset_lr: float = 0.05
+    """what the numbers' shift falls by where a batch costs one limit too much."""
+    multiplier_lr: float = 0.03
+    """what the multiplier's logarithm rises by where a batch costs one limit too much."""
+    diversity_weight: float = 0.1
+    """of the bonus on the entropy of mean block use, in nats; fades to 0."""
+    spread: float = 0.7
+    """standard deviation of the number at the start, in blocks; it falls linearly to `LAST_SPREAD`
+    once numbers are learned."""
 
 
 class RlooBudget(ScoredAgent):
@@ -69,89 +102,55 @@ class RlooBudget(ScoredAgent):
     }
     gone: ClassVar[dict[str, Any]] = {"number_units": 0, "last_spread": 0.3, "spread_share": 1.0}
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        cost_limit: float = 0.25,
-        num_kept: int | Sequence[int] | None = None,
-        min_kept: int | Sequence[int] = 1,
-        max_kept: int | Sequence[int] | None = None,
-        paired_masks: int = 2,
-        warmup_share: float = 0.3,
-        learning_rate: float = 0.005,
-        number_learning_rate: float = 0.005,
-        offset_lr: float = 0.05,
-        multiplier_lr: float = 0.03,
-        diversity_weight: float = 0.1,
-        hidden_units: int = 0,
-        spread: float = 0.7,
-        embedding_size: EmbeddingSize = 0,
-    ) -> None:
-        """Prepares policy and optimiser (Adam).
+    settings_class = BudgetSettings
+    settings: BudgetSettings
+
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares policy and optimiser (Adam); see `BudgetSettings`.
 
         Args:
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
-            cost_limit: mean compute cost to hold, in (0, 1].
-            num_kept: k to start at, one number or one for each gate; None for the limit's share of
-                a gate's blocks.
-            min_kept: fewest blocks of an image, of gates of several blocks, or one for each gate.
-            max_kept: most blocks of an image, or one for each gate; None for four times k.
-            paired_masks: masks that share which blocks; a divisor of the group's size.
-            warmup_share: of the training, at the start, in which numbers do not depend on the
-                image: exactly k, at gates of one block a coin that is the same for all.
-            learning_rate: Adam's, of which blocks.
-            number_learning_rate: Adam's, of how many.
-            offset_lr: what the numbers' shift falls by where a batch costs one limit too much.
-            multiplier_lr: what the multiplier's logarithm rises by where a batch costs one limit
-                too much.
-            diversity_weight: of the bonus on the entropy of mean block use, in nats; fades to 0.
-            hidden_units: of the layer between observation and scores of blocks; 0 for none.
-            spread: standard deviation of the number at the start, in blocks; it falls linearly to
-                `LAST_SPREAD` once numbers are learned.
 
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_cost_limit(cost_limit)
-        self.cost_limit, self.warmup_share, self.offset_lr = cost_limit, warmup_share, offset_lr
-        self.multiplier_lr, self.spread = multiplier_lr, spread
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        check_cost_limit(own.cost_limit)
         self.group_size = self.simulator.group_size
         self.only_units = max(self.num_blocks) == 1
         # Where nothing is chosen but whether, all masks of an image are twins.
-        self.twins = self.group_size if self.only_units else paired_masks
+        self.twins = self.group_size if self.only_units else own.paired_masks
         if self.group_size < 2 or self.twins < 1 or self.group_size % self.twins:
             raise ValueError(
                 f"expected group_size of at least 2 and paired_masks that divide it, got "
-                f"{self.group_size} and {paired_masks}; rloo_budget compares masks of one image"
+                f"{self.group_size} and {own.paired_masks}; rloo_budget compares masks of one image"
             )
-        if spread <= 0:
+        if own.spread <= 0:
             raise ValueError(
-                f"expected spread above 0, got {spread}: where all masks keep as many blocks there "
-                "is nothing to compare"
+                f"expected spread above 0, got {own.spread}: where all masks keep as many "
+                "blocks there is nothing to compare"
             )
         self.alike = self.twins if self.twins > 1 else self.group_size
-        started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
-        self.num_kept = check_kept(started if num_kept is None else num_kept, self.num_blocks)
-        self.diversity_weight = diversity_weight
+        started = [max(1, round(own.cost_limit * n)) for n in self.num_blocks]
+        num_kept = started if own.num_kept is None else own.num_kept
+        self.num_kept = check_kept(num_kept, self.num_blocks)
         ones = [1] * len(self.num_blocks)
         self.numbers = Numbers(
-            LayerScores(self.simulator, seed, 0, embedding_size, ones),
-            self._ranges(min_kept, max_kept),
+            LayerScores(self.simulator, seed, 0, own.embedding_size, ones),
+            self._ranges(own.min_kept, own.max_kept),
             [
-                float(kept) if blocks > 1 else cost_limit
+                float(kept) if blocks > 1 else own.cost_limit
                 for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True)
             ],
-            spread,
+            own.spread,
         )
         pairs = zip(self.scores.macs, self.numbers.scores.macs, self.num_blocks, strict=True)
         self.policy_macs = [how_many + (which if n > 1 else 0) for which, how_many, n in pairs]
         self.optimizer = torch.optim.Adam(
             [
-                {"params": self.scores.parameters(), "lr": learning_rate},
-                {"params": self.numbers.parameters(), "lr": number_learning_rate},
+                {"params": self.scores.parameters(), "lr": own.learning_rate},
+                {"params": self.numbers.parameters(), "lr": own.number_learning_rate},
             ]
         )
         self.slope, self.level = [0.0, 0.0], 0.0
@@ -180,7 +179,7 @@ class RlooBudget(ScoredAgent):
     @property
     def is_fixed(self) -> bool:
         """Whether numbers do not depend on the image yet, at this moment of the training."""
-        return self.progress < self.warmup_share
+        return self.progress < self.settings.warmup_share
 
     def distribution(self, observation: Tensor, layer: int) -> "CountedBlocks":
         """Masks of a layer's images: [batch, obs_size] -> how many blocks and which."""
@@ -210,26 +209,27 @@ class RlooBudget(ScoredAgent):
                 of_order, of_number, worth[layer], self.group_size, self.twins
             )
             diversity = diversity + use_entropy(blocks.first_draw().mean(dim=0))
-        weight = self.diversity_weight * (1 - self.progress)
+        weight = self.settings.diversity_weight * (1 - self.progress)
         descend(self.optimizer, loss - weight * diversity)
         return self.read(loss=loss, diversity=diversity) | self.hold(rollout)
 
     def hold(self, rollout: Rollout) -> dict[str, float]:
         """Moves shift and multiplier towards the limit; before numbers, finds a multiplier."""
         numbers = {"price": self.price, "shift": self.numbers.shift.item()}
-        since = max(0.0, self.progress - self.warmup_share)
-        done = min(1.0, since / max(1e-9, 1 - self.warmup_share))
-        self.numbers.spread.fill_(self.spread + done * (LAST_SPREAD - self.spread))
+        since = max(0.0, self.progress - self.settings.warmup_share)
+        done = min(1.0, since / max(1e-9, 1 - self.settings.warmup_share))
+        spread = self.settings.spread
+        self.numbers.spread.fill_(spread + done * (LAST_SPREAD - spread))
         for layer, observation in enumerate(rollout.observations):
             self.numbers.see(observation, layer)
-        excess = relative_excess(rollout.means["compute_cost"], self.cost_limit)
-        self.numbers.shift -= self.offset_lr * excess
+        excess = relative_excess(rollout.means["compute_cost"], self.settings.cost_limit)
+        self.numbers.shift -= self.settings.offset_lr * excess
         if self.is_fixed:
             seen = slope_sums(rollout.returns[0], rollout.compute_cost, self.alike)
             pairs = zip(self.slope, seen, strict=True)
             self.slope = [SLOPE_MEMORY * old + (1 - SLOPE_MEMORY) * new for old, new in pairs]
         else:
-            self.level += self.multiplier_lr * excess
+            self.level += self.settings.multiplier_lr * excess
         return numbers
 
 

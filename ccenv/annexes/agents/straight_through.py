@@ -7,19 +7,35 @@ on every block would outweigh what kept blocks seem to be worth once the network
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ccenv.agents.distributions import check_densities
-from ccenv.agents.scores import EmbeddingSize, IndependentPolicy, start_at
+from ccenv.agents.scores import IndependentPolicy, ScoreSettings, start_at
 from ccenv.annexes.agents.straight_through_ops import ThroughMasks, density_loss, straight_through
 from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 SAMPLINGS = ("bernoulli", "threshold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StraightThroughSettings(ScoreSettings):
+    """Settings of `StraightThrough`."""
+
+    sampling: str = "bernoulli"
+    """"bernoulli" tosses a coin for each block, "threshold" keeps the likelier ones."""
+    target_density: float | Sequence[float] = 0.25
+    """wanted share of blocks kept, one number or one for each gated layer. Over sequences the share
+    at the start alone."""
+    density_weight: float = 16.0
+    """of the squared distance from it, in nats."""
+    learning_rate: float = 0.005
+    """Adam's."""
 
 
 class StraightThrough(ThroughMasks, IndependentPolicy):
@@ -36,43 +52,30 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
     sequences = True
     held_name: ClassVar[str] = "excess"
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        sampling: str = "bernoulli",
-        target_density: float | Sequence[float] = 0.25,
-        density_weight: float = 16.0,
-        learning_rate: float = 0.005,
-        hidden_units: int = 0,
-        embedding_size: EmbeddingSize = 0,
-    ) -> None:
-        """Prepares policy and optimiser (Adam).
+    settings_class = StraightThroughSettings
+    settings: StraightThroughSettings
 
-        Args:
-            sampling: "bernoulli" tosses a coin for each block, "threshold" keeps the likelier ones.
-            target_density: wanted share of blocks kept, one number or one for each gated layer.
-                Over sequences the share at the start alone.
-            density_weight: of the squared distance from it, in nats.
-            learning_rate: Adam's.
-        """
-        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_names([sampling], SAMPLINGS, "sampling")
-        self.targets = check_densities(target_density, len(self.num_blocks))
-        self.sampling, self.held_weight = sampling, density_weight
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares policy and optimiser (Adam); see `StraightThroughSettings`."""
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        check_names([own.sampling], SAMPLINGS, "sampling")
+        self.targets = check_densities(own.target_density, len(self.num_blocks))
+        self.held_weight = own.density_weight
         start_at(self.scores, self.targets)
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """See `Agent.act`; a threshold draws nothing."""
-        return super().act(observation, layer, generator if self.sampling == "bernoulli" else None)
+        is_drawn = self.settings.sampling == "bernoulli"
+        return super().act(observation, layer, generator if is_drawn else None)
 
     def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return super().choosers(deterministic=deterministic or self.sampling == "threshold")
+        is_threshold = self.settings.sampling == "threshold"
+        return super().choosers(deterministic=deterministic or is_threshold)
 
     def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
         """See `ThroughMasks.terms`."""

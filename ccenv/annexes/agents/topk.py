@@ -27,14 +27,14 @@ where it is kept more. There scores are in (0, 1); here they are logits.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.agents.distributions import check_kept, highest
-from ccenv.agents.scores import EmbeddingSize
+from ccenv.agents.scores import ScoreSettings
 from ccenv.annexes.agents.straight_through_ops import TINY, ThroughMasks, load_balance, move_bias
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
@@ -50,68 +50,66 @@ NUM_ITERATIONS = 10
 """Of Sinkhorn's algorithm."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TopKSettings(ScoreSettings):
+    """Settings of `TopK`."""
+
+    num_kept: int | Sequence[int] = 2
+    """k, one number or one for each gated layer."""
+    noise: float = 1.0
+    """on the scores in training, standard deviation at the start; it falls to zero over
+    `NOISE_SHARE` of the training."""
+    balance_weight: float = 0.01
+    """of the load balance loss, 1 where blocks are used alike."""
+    learning_rate: float = 0.005
+    """Adam's."""
+    bias_rate: float = 0.0
+    """what an update moves a block's selection bias by; 0 for no such bias."""
+    scaled: bool = False
+    """whether outputs of kept blocks are multiplied with their softmax weights."""
+    capacity: float | None = None
+    """of a training batch, a block takes its first capacity * rows * k / num_blocks rows and skips
+    the others; None for no limit."""
+    assignment: str = "highest"
+    """of a training batch; each row takes its "highest" scores, or those of a balanced plan
+    ("sinkhorn")."""
+
+
 class TopK(ThroughMasks):
     """Learns from the network's loss, whatever the environment's reward."""
 
     held_name: ClassVar[str] = "balance"
     every_block: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        num_kept: int | Sequence[int] = 2,
-        noise: float = 1.0,
-        balance_weight: float = 0.01,
-        learning_rate: float = 0.005,
-        hidden_units: int = 0,
-        embedding_size: EmbeddingSize = 0,
-        bias_rate: float = 0.0,
-        scaled: bool = False,
-        capacity: float | None = None,
-        assignment: str = "highest",
-    ) -> None:
-        """Prepares policy and optimiser (Adam).
+    settings_class = TopKSettings
+    settings: TopKSettings
 
-        Args:
-            num_kept: k, one number or one for each gated layer.
-            noise: on the scores in training, standard deviation at the start; it falls to zero
-                over `NOISE_SHARE` of the training.
-            balance_weight: of the load balance loss, 1 where blocks are used alike.
-            learning_rate: Adam's.
-            bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
-            scaled: whether outputs of kept blocks are multiplied with their softmax weights.
-            capacity: of a training batch, a block takes its first capacity * rows * k / num_blocks
-                rows and skips the others; None for no limit.
-            assignment: of a training batch; each row takes its "highest" scores, or those of a
-                balanced plan ("sinkhorn").
-        """
-        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_names([assignment], ASSIGNMENTS, "assignment")
-        if capacity is not None and not 0 < capacity < math.inf:
-            raise ValueError(f"expected capacity above 0, or none, got {capacity}")
-        check_at_least_zero(bias_rate=bias_rate)
-        self.num_kept = check_kept(num_kept, self.num_blocks)
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Prepares policy and optimiser (Adam); see `TopKSettings`."""
+        super().__init__(env, seed=seed, **settings)
+        own = self.settings
+        check_names([own.assignment], ASSIGNMENTS, "assignment")
+        if own.capacity is not None and not 0 < own.capacity < math.inf:
+            raise ValueError(f"expected capacity above 0, or none, got {own.capacity}")
+        check_at_least_zero(bias_rate=own.bias_rate)
+        self.num_kept = check_kept(own.num_kept, self.num_blocks)
         for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True):
-            if capacity is not None:
-                rows_of_a_block(capacity, self.simulator.num_images, kept, blocks)
-        self.held_weight, self.noise = balance_weight, noise
-        self.gives_values, self.capacity, self.assignment = scaled, capacity, assignment
+            if own.capacity is not None:
+                rows_of_a_block(own.capacity, self.simulator.num_images, kept, blocks)
+        self.held_weight, self.gives_values = own.balance_weight, own.scaled
         self.chosen: list[Tensor] = []
-        self.bias_rate = bias_rate
         # In a module, so that checkpoints and files hold it with the weights.
         zeros = [torch.zeros(n, device=self.simulator.device) for n in self.num_blocks]
-        still = [nn.Parameter(zero, requires_grad=False) for zero in zeros if bias_rate]
+        still = [nn.Parameter(zero, requires_grad=False) for zero in zeros if own.bias_rate]
         self.bias = nn.ParameterList(still)
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """See `Agent.act`; only training, which draws from the agent's own stream, is noisy."""
         scores = self.scores(observation, layer)
-        keys = scores + self.bias[layer] if self.bias_rate else scores
+        keys = scores + self.bias[layer] if self.settings.bias_rate else scores
         in_training, num_blocks = generator is self.generator, self.num_blocks[layer]
         if in_training:
             keys = self.training_keys(keys)
@@ -122,16 +120,16 @@ class TopK(ThroughMasks):
         if in_training:
             # Kept for the update, which sees what is left within the capacity.
             self.chosen = [*self.chosen[:layer], chosen]
-            if self.capacity is not None:
-                mask = within_capacity(chosen, self.capacity)
+            if self.settings.capacity is not None:
+                mask = within_capacity(chosen, self.settings.capacity)
         return self.soft_mask(scores, chosen, mask) if self.gives_values else mask
 
     def training_keys(self, scores: Tensor) -> Tensor:
         """What a training batch is assigned by: [batch, num_blocks] -> the same."""
-        noise = self.noise * max(0.0, 1 - self.progress / NOISE_SHARE)
+        noise = self.settings.noise * max(0.0, 1 - self.progress / NOISE_SHARE)
         if noise:
             scores = scores + noise * normal(scores.shape, self.generator, scores.device)
-        return balanced_plan(scores) if self.assignment == "sinkhorn" else scores
+        return balanced_plan(scores) if self.settings.assignment == "sinkhorn" else scores
 
     def soft_mask(self, scores: Tensor, chosen: Tensor, mask: Tensor) -> Tensor:
         """Weights among the chosen blocks, of those that the mask keeps."""
@@ -142,7 +140,7 @@ class TopK(ThroughMasks):
         if self.gives_values:
             return None
         found = self.scores.choosers(True, self.num_kept)
-        if found is None or not self.bias_rate:
+        if found is None or not self.settings.bias_rate:
             return found
         return [biased(chooser, bias) for chooser, bias in zip(found, self.bias, strict=True)]
 
@@ -150,8 +148,8 @@ class TopK(ThroughMasks):
         """See `ThroughMasks.terms`."""
         chosen, mask = self.chosen[layer], rollout.masks[layer, :, : self.num_blocks[layer]]
         scores = self.scores(rollout.observations[layer], layer)
-        if self.bias_rate:
-            move_bias(self.bias[layer], chosen, self.bias_rate)
+        if self.settings.bias_rate:
+            move_bias(self.bias[layer], chosen, self.settings.bias_rate)
         return self.soft_mask(scores, chosen, mask), load_balance(scores, chosen)
 
 

@@ -25,6 +25,7 @@ r_i is the number of those that are below coordinate i in both rows; for k = 2 i
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -44,67 +45,72 @@ from ccenv.simulator.simulator import Simulator
 KEYS = ("mean", "units")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetrievalSettings:
+    """Settings of `WtaRetrieval`."""
+
+    tables: int = 8
+    """of a gate, with a code for each key."""
+    hashes: int = 2
+    """windows of a table."""
+    window: int = 8
+    """coordinates that a hash compares."""
+    probes: int = 4
+    """buckets of a table that are looked into; 1 is plain winner-take-all."""
+    keys: str = "mean"
+    """"mean" of a block's units, or all of its "units"."""
+    min_kept: int = 1
+    """at least so many blocks; chance fills up."""
+    max_kept: int | None = None
+    """at most so many, those that most tables found; None for no limit."""
+    rehash_every: int = 16
+    """updates of the network until the tables are rebuilt; twice as many from one time to the next,
+    as weights settle."""
+
+
 class WtaRetrieval(Agent):
     """Keeps the blocks whose weights are ordered like the input; learns nothing."""
 
     learns: ClassVar[bool] = False
     resumes: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        tables: int = 8,
-        hashes: int = 2,
-        window: int = 8,
-        probes: int = 4,
-        keys: str = "mean",
-        min_kept: int = 1,
-        max_kept: int | None = None,
-        rehash_every: int = 16,
-    ) -> None:
-        """Draws the windows and hashes the blocks as they are now.
+    settings_class = RetrievalSettings
+    settings: RetrievalSettings
+
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Draws the windows and hashes the blocks as they are now; see `RetrievalSettings`.
 
         Args:
             env: see `Agent`; its network's gates of several blocks are fully connected.
-            tables: of a gate, with a code for each key.
-            hashes: windows of a table.
-            window: coordinates that a hash compares.
-            probes: buckets of a table that are looked into; 1 is plain winner-take-all.
-            keys: "mean" of a block's units, or all of its "units".
-            min_kept: at least so many blocks; chance fills up.
-            max_kept: at most so many, those that most tables found; None for no limit.
-            rehash_every: updates of the network until the tables are rebuilt; twice as many from
-                one time to the next, as weights settle.
 
         Raises:
             ValueError: if a number is impossible, or blocks do not have their own input weights.
         """
         super().__init__(env, seed=seed)
-        check_names([keys], KEYS, "keys")
-        numbers = positive_ints([tables, hashes, window, probes, min_kept, rehash_every], "numbers")
-        check_probes(hashes, window, probes)
-        most = max_kept if max_kept is not None else max(self.num_blocks)
-        if not min_kept <= most:
+        own = self.settings = self.settings_class(**settings)
+        check_names([own.keys], KEYS, "keys")
+        sizes = own.tables, own.hashes, own.window
+        positive_ints([*sizes, own.probes, own.min_kept, own.rehash_every], "numbers")
+        check_probes(own.hashes, own.window, own.probes)
+        most = own.max_kept if own.max_kept is not None else max(self.num_blocks)
+        if not own.min_kept <= most:
             raise ValueError(
-                f"expected min_kept of at most max_kept, got {min_kept} and {max_kept}"
+                f"expected min_kept of at most max_kept, got {own.min_kept} and {own.max_kept}"
             )
-        self.tables, self.probes, self.keys = numbers[0], probes, keys
-        self.limits = min_kept, most
-        self.wait, self.updates = float(rehash_every), 0
-        self.next_rehash = float(rehash_every)
+        self.limits = own.min_kept, most
+        self.wait, self.updates = float(own.rehash_every), 0
+        self.next_rehash = float(own.rehash_every)
         self.chosen = [gate for gate, blocks in enumerate(self.num_blocks) if blocks > 1]
         draws, self.windows = stream(seed, "winner-take-all windows"), {}
         for gate in self.chosen:
             features = block_weights(self.simulator.network, gate).shape[1]
-            self.windows[gate] = draw_windows(features, (tables, hashes, window), draws)
+            self.windows[gate] = draw_windows(features, sizes, draws)
         if not self.chosen:
             raise ValueError(
                 f"expected a gate of several blocks to retrieve from, got {self.num_blocks}; "
                 "choose another agent"
             )
-        billed = tables * hashes * window
+        billed = math.prod(sizes)
         self.policy_macs = [billed * (blocks > 1) for blocks in self.num_blocks]
         self.codes: dict[int, Tensor] = {}
         self.buckets: dict[int, list[tuple[Tensor, Tensor]]] = {}
@@ -113,7 +119,7 @@ class WtaRetrieval(Agent):
     def rehash(self) -> None:
         """Rebuilds all tables from the network's present weights."""
         for gate in self.chosen:
-            keys = block_keys(self.simulator.network, gate, self.keys)
+            keys = block_keys(self.simulator.network, gate, self.settings.keys)
             self.codes[gate] = probe_codes(keys, self.windows[gate], 1)[0].squeeze(2)
             self.buckets[gate] = fill_buckets(self.codes[gate], self.num_blocks[gate])
 
@@ -131,7 +137,7 @@ class WtaRetrieval(Agent):
         blocks, state = self.num_blocks[layer], self.watched.state
         if layer not in self.windows or state is None:
             return full_mask(len(observation), blocks, observation.device)
-        codes, _ = probe_codes(layer_input(state).cpu(), self.windows[layer], self.probes)
+        codes, _ = probe_codes(layer_input(state).cpu(), self.windows[layer], self.settings.probes)
         hits = count_hits(self.buckets[layer], codes)
         order = torch.arange(blocks, 0, -1) / (blocks + 1)
         chance = order if generator is None else uniform(hits.shape, generator, hits.device)
