@@ -1,5 +1,7 @@
 """The network `lm`: a causal transformer with gates that predicts the next symbol of a sequence.
 
+Its gates and steps, and at the end the run through whole sequences; single rows are in `rows`.
+
 An input is one position: the symbols up to it, after as many `missing` ones (the number behind the
 last symbol) as the window is longer. A mask chooses what this position computes: experts, attention
 heads, whole parts of a layer, or whether it goes on behind an exit. Positions before it are played
@@ -34,24 +36,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
-from ccenv.annexes.networks.text.attention import Layer
+from ccenv.annexes.networks.text.attention import Layer, Pair
 from ccenv.annexes.networks.text.parts import GATES, LayerPart, gate_macs, layer_parts, part_unread
-from ccenv.annexes.networks.text.positions import (
+from ccenv.annexes.networks.text.rows import (
     Cache,
     Position,
     empty_state,
+    every_position,
+    run_numbers,
     run_rows,
-    run_sequences,
     stop_rows,
+    with_kept,
 )
 from ccenv.annexes.networks.text.tokens import (
     check_alone,
     check_owner,
     check_windows,
+    sequences_of,
     window_length,
+    windows_of,
 )
+from ccenv.base.masks import as_mask, full_mask, gate_values_of
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import (
     Bounds,
@@ -62,6 +69,7 @@ from ccenv.networks.core.abilities import (
     Repeats,
 )
 from ccenv.networks.core.exit_state import Flow, exit_look
+from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import (
     Abilities,
     Gate,
@@ -335,6 +343,129 @@ class LanguageModel(GatedNetwork):
         """See `Owns`: of the rows' own positions; what they read of others is there."""
         pairs = (part_unread(self, self.part(gate), blocks) for gate, blocks in enumerate(off))
         return [entries for unread in pairs for entries in unread]
+
+
+def run_sequences(network: LanguageModel, inputs: Tensor, rule: Rule | None) -> Cache:
+    """Runs the sequences of inputs under a rule: int64 [rows, window]."""
+    cache = Cache(network, sequences_of(inputs, network.missing))
+    symbols, shape = cache.sequences.symbols, cache.sequences.symbols.shape
+    if rule is not None:
+        inputs = windows_of(symbols, network.window, network.missing).flatten(0, 1)
+    x = network.embedding(symbols) + network.places.weight[: shape[1]]
+    # Padding keeps no block: a NaN of an unused one must not reach the attention.
+    running, may_have_stopped = cache.sequences.is_there.flatten(), False
+    for part in network.parts:
+        mask, weights = running[:, None], None
+        if part.is_gate:
+            cache = dataclasses.replace(cache, streams=(*cache.streams, x))
+            action = action_at(cache, rule, inputs, running)
+            mask = as_mask(action, network.blocks[part.kind]) & mask
+            weights = gate_values_of(action)
+            executed = mask if weights is None else mask * weights
+            masks = (*cache.masks, executed.unflatten(0, tuple(shape)))
+            cache = dataclasses.replace(cache, masks=masks)
+        if part.is_exit:
+            running, may_have_stopped = mask[:, 0], True
+            continue
+        if part.is_layer:
+            layer = network.layer(part.layer)
+            x, own, before = run_kept_of_sequences(layer, x, mask, weights)
+            pairs, counts = (*cache.pairs, own), (*cache.counts, before)
+            cache = dataclasses.replace(cache, pairs=pairs, counts=counts)
+            continue
+        y, pair = run_whole(
+            network, part, x, mask, weights, chooses=part.is_gate or may_have_stopped
+        )
+        if pair is not None:
+            cache = dataclasses.replace(cache, pairs=(*cache.pairs, pair))
+        # Features of a position that has stopped are copied up: later layers make its keys
+        # and values of them.
+        x = torch.where(running.view(*shape, 1), y, x) if may_have_stopped else y
+    return dataclasses.replace(cache, streams=(*cache.streams, x))
+
+
+def run_whole(
+    network: LanguageModel,
+    part: LayerPart,
+    x: Tensor,
+    mask: Tensor,
+    weights: Tensor | None,
+    *,
+    chooses: bool,
+) -> tuple[Tensor, Pair | None]:
+    """Runs a part of whole sequences, [sequences, length, width]; an attention's keys and values.
+
+    Mask and weights are those of all positions; without `chooses` every position attends.
+    """
+    layer, flat = network.layer(part.layer), x.flatten(0, 1)
+    if part.is_ffn:
+        y = layer.some_experts(flat, mask, weights, "auto", by_expert=part.by_block)
+        return y.view(x.shape), None
+    if not chooses:
+        found: tuple[Tensor, Pair] = layer.attention(x)
+        return found
+    key, value = layer.attention.keys_and_values(x)
+    own = key.flatten(0, 1), value.flatten(0, 1)
+    pair = key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
+    numbers = torch.arange(len(flat), device=x.device)
+    rows = numbers // x.shape[1], numbers % x.shape[1]
+    y = layer.attention.some_heads(
+        flat, own, pair, rows, mask, weights, "auto", by_head=part.by_block
+    )
+    return y.view(x.shape), pair
+
+
+def action_at(cache: Cache, rule: Rule | None, inputs: Tensor, running: Tensor) -> Tensor:
+    """Returns the action of every position at the gate that a cache has come to.
+
+    Without a rule it is a hash of the symbol for experts, and everything else kept. `running`,
+    bool [positions], says which are there and have not stopped.
+    """
+    network, symbols = cache.owner, cache.sequences.symbols.flatten()
+    gate = len(cache.streams) - 1
+    if rule is not None:
+        with torch.no_grad():
+            return in_own_dtype(rule, gate, every_position(cache, running), inputs)
+    blocks = network.gates[gate].num_blocks
+    if network.part(gate).kind != "experts":
+        return full_mask(len(symbols), blocks, symbols.device)
+    first = symbols[:, None] * network.num_kept
+    kept = (first + torch.arange(network.num_kept, device=first.device)) % blocks
+    mask = torch.zeros(len(symbols), blocks, dtype=torch.bool, device=first.device)
+    return mask.scatter(1, kept, value=True)
+
+
+def run_kept_of_sequences(
+    layer: Layer, x: Tensor, mask: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Pair, Tensor]:
+    """Runs the positions of whole sequences, [sequences, length, width], that keep a layer.
+
+    Args:
+        layer: of which positions.
+        x: features before it.
+        mask: bool [sequences * length, 1].
+        weights: gate values [sequences * length, 1], or None.
+
+    Returns:
+        Features, keys and values, and how many there are before each place and behind the last:
+        int64 [sequences, length + 1].
+    """
+    (count, length), flat = x.shape[:2], x.flatten(0, 1)
+    before = pad(mask.view(count, length).cumsum(dim=1), (1, 0))
+    numbers = run_numbers(flat, mask)
+    few, sequence = flat.index_select(0, numbers), numbers // length
+    num_read = before[:, :-1].flatten().index_select(0, numbers)
+    parts = torch.stack(layer.attention.parts(few), dim=1)
+    # What nobody reads goes behind all others.
+    slot = torch.where(mask.index_select(0, numbers)[:, 0], num_read, length)
+    room = parts.new_zeros(count, length + 1, *parts.shape[2:])
+    keys, values = (
+        room.index_put((sequence, slot), part)[:, :length].transpose(1, 2).contiguous()
+        for part in (parts[:, 1], parts[:, 2])
+    )
+    y = layer.attention.mixed(few, parts, (keys, values), (sequence, num_read))
+    y = layer.some_experts(y, None, None, "auto", by_expert=False)
+    return with_kept(flat, numbers, y, mask, weights).view(x.shape), (keys, values), before
 
 
 lm = LanguageModel

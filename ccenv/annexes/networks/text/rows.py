@@ -1,8 +1,9 @@
-"""States of positions of `lm`: what those before leave, what they follow, and what they add.
+"""Rows of `lm` and their caches: what positions of a sequence read, compute alone and leave.
 
 A sequence goes on position by position: a `Position` reads the `Cache` of its sequence, a step for
 each gate runs it under its own masks, and `Position.advanced` writes what it leaves into the cache.
-`run_sequences` makes the cache of all positions at once, under a rule.
+Of layers that positions skip as a whole, keys and values lie side by side, so that a position reads
+those of positions that have kept the layer, and no others: it is counted how many there are.
 """
 
 import dataclasses
@@ -12,14 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ccenv.annexes.networks.text.attention import Pair, write_pair
+from ccenv.annexes.networks.text.attention import Layer, Pair, Places, write_pair
 from ccenv.annexes.networks.text.parts import LayerPart, Model
-from ccenv.annexes.networks.text.skipped_layers import run_kept, run_kept_of_sequences
-from ccenv.annexes.networks.text.tokens import Sequences, sequences_of, windows_of
-from ccenv.base.masks import as_mask, full_mask, gate_values_of
+from ccenv.annexes.networks.text.tokens import Sequences
 from ccenv.networks.core.exit_state import Flow, leave
-from ccenv.networks.core.precision import in_own_dtype
-from ccenv.networks.core.protocol import Rule
 
 
 @dataclass(frozen=True)
@@ -192,96 +189,6 @@ def empty_state(network: Model, inputs: Tensor) -> Cache:
     return Cache(network, Sequences.begun(inputs), pairs, streams, counts=counts)
 
 
-def run_sequences(network: Model, inputs: Tensor, rule: Rule | None) -> Cache:
-    """Runs the sequences of inputs under a rule: int64 [rows, window]."""
-    cache = Cache(network, sequences_of(inputs, network.missing))
-    symbols, shape = cache.sequences.symbols, cache.sequences.symbols.shape
-    if rule is not None:
-        inputs = windows_of(symbols, network.window, network.missing).flatten(0, 1)
-    x = network.embedding(symbols) + network.places.weight[: shape[1]]
-    # Padding keeps no block: a NaN of an unused one must not reach the attention.
-    running, may_have_stopped = cache.sequences.is_there.flatten(), False
-    for part in network.parts:
-        mask, weights = running[:, None], None
-        if part.is_gate:
-            cache = dataclasses.replace(cache, streams=(*cache.streams, x))
-            action = action_at(cache, rule, inputs, running)
-            mask = as_mask(action, network.blocks[part.kind]) & mask
-            weights = gate_values_of(action)
-            executed = mask if weights is None else mask * weights
-            masks = (*cache.masks, executed.unflatten(0, tuple(shape)))
-            cache = dataclasses.replace(cache, masks=masks)
-        if part.is_exit:
-            running, may_have_stopped = mask[:, 0], True
-            continue
-        if part.is_layer:
-            layer = network.layer(part.layer)
-            x, own, before = run_kept_of_sequences(layer, x, mask, weights)
-            pairs, counts = (*cache.pairs, own), (*cache.counts, before)
-            cache = dataclasses.replace(cache, pairs=pairs, counts=counts)
-            continue
-        y, pair = run_whole(
-            network, part, x, mask, weights, chooses=part.is_gate or may_have_stopped
-        )
-        if pair is not None:
-            cache = dataclasses.replace(cache, pairs=(*cache.pairs, pair))
-        # Features of a position that has stopped are copied up: later layers make its keys
-        # and values of them.
-        x = torch.where(running.view(*shape, 1), y, x) if may_have_stopped else y
-    return dataclasses.replace(cache, streams=(*cache.streams, x))
-
-
-def run_whole(
-    network: Model,
-    part: LayerPart,
-    x: Tensor,
-    mask: Tensor,
-    weights: Tensor | None,
-    *,
-    chooses: bool,
-) -> tuple[Tensor, Pair | None]:
-    """Runs a part of whole sequences, [sequences, length, width]; an attention's keys and values.
-
-    Mask and weights are those of all positions; without `chooses` every position attends.
-    """
-    layer, flat = network.layer(part.layer), x.flatten(0, 1)
-    if part.is_ffn:
-        y = layer.some_experts(flat, mask, weights, "auto", by_expert=part.by_block)
-        return y.view(x.shape), None
-    if not chooses:
-        found: tuple[Tensor, Pair] = layer.attention(x)
-        return found
-    key, value = layer.attention.keys_and_values(x)
-    own = key.flatten(0, 1), value.flatten(0, 1)
-    pair = key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
-    numbers = torch.arange(len(flat), device=x.device)
-    rows = numbers // x.shape[1], numbers % x.shape[1]
-    y = layer.attention.some_heads(
-        flat, own, pair, rows, mask, weights, "auto", by_head=part.by_block
-    )
-    return y.view(x.shape), pair
-
-
-def action_at(cache: Cache, rule: Rule | None, inputs: Tensor, running: Tensor) -> Tensor:
-    """Returns the action of every position at the gate that a cache has come to.
-
-    Without a rule it is a hash of the symbol for experts, and everything else kept. `running`,
-    bool [positions], says which are there and have not stopped.
-    """
-    network, symbols = cache.owner, cache.sequences.symbols.flatten()
-    gate = len(cache.streams) - 1
-    if rule is not None:
-        with torch.no_grad():
-            return in_own_dtype(rule, gate, every_position(cache, running), inputs)
-    blocks = network.gates[gate].num_blocks
-    if network.part(gate).kind != "experts":
-        return full_mask(len(symbols), blocks, symbols.device)
-    first = symbols[:, None] * network.num_kept
-    kept = (first + torch.arange(network.num_kept, device=first.device)) % blocks
-    mask = torch.zeros(len(symbols), blocks, dtype=torch.bool, device=first.device)
-    return mask.scatter(1, kept, value=True)
-
-
 def every_position(cache: Cache, running: Tensor) -> Position:
     """All positions of sequences, before the gate that a cache has come to."""
     network, (count, length) = cache.owner, cache.sequences.symbols.shape
@@ -356,3 +263,44 @@ def stop_rows(
             pair = network.layer(number).attention.keys_and_values(x)
             left = (*left, Left(number, stopped, pair))
     return dataclasses.replace(hidden, own=hidden.own[goes], x=hidden.x[goes], left=left)
+
+
+def run_kept(
+    layer: Layer,
+    x: Tensor,
+    cached: Pair,
+    rows: Places,
+    mask: Tensor | None,
+    weights: Tensor | None,
+    backend: str,
+) -> tuple[Tensor, Tensor, Pair]:
+    """Runs single positions that keep a layer: [rows, width] -> [rows, width].
+
+    Returns:
+        Features, which rows were run, int64 [run], and keys and values of these.
+    """
+    numbers = run_numbers(x, mask)
+    few = x.index_select(0, numbers)
+    sequence, num_read = (values.index_select(0, numbers) for values in rows)
+    y, pair = layer.attention.at(few, cached, (sequence, num_read))
+    y = layer.some_experts(y, None, None, backend, by_expert=False)
+    return with_kept(x, numbers, y, mask, weights), numbers, pair
+
+
+def run_numbers(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Rows that are run: int64. On a GPU all of them: to list those that keep, the host waits."""
+    if mask is None or x.is_cuda:
+        return torch.arange(len(x), device=x.device)
+    return mask[:, 0].nonzero().squeeze(1)
+
+
+def with_kept(
+    x: Tensor, numbers: Tensor, y: Tensor, mask: Tensor | None, weights: Tensor | None
+) -> Tensor:
+    """Features [rows, width], those of the rows that keep a layer behind it; gate values blend."""
+    before = x.index_select(0, numbers)
+    if weights is not None:
+        y = before + weights.index_select(0, numbers) * (y - before)
+    if mask is not None and x.is_cuda:
+        y = torch.where(mask, y, before)
+    return x.index_copy(0, numbers, y)
