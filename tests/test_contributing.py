@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import ccenv.rewards
 from ccenv import agents, networks
@@ -191,3 +192,7 @@ def test_what_is_added_is_trained_exported_validated_and_compared_by_name(added,
     assert "\nadded " in said(capsys, "compare", "added_study", "--no-run", "--page", *place)
     [table] = (added / "report").rglob("added.md")
     assert "Runs that were added" in table.read_text()
+
+
+def test_a_property_that_says_no_number_takes_100_examples_at_least():
+    assert settings.default.max_examples >= 100

@@ -119,10 +119,15 @@ def plain_loss(simulator, soft_mask_of):
     return loss
 
 
+@pytest.fixture(scope="module")
+def simulator():
+    """One for all examples, which begin the same sequences."""
+    return simulator_of()
+
+
 @given(seed=st.integers(0, 100))
-def test_the_gradient_in_soft_masks_is_that_of_a_plain_loop_over_the_sequence(seed):
-    simulator = simulator_of()
-    simulator.begin()
+def test_the_gradient_in_soft_masks_is_that_of_a_plain_loop_over_the_sequence(simulator, seed):
+    simulator.begin(torch.arange(simulator.num_images))
     masks = drawn_masks(simulator, seed)
     leaves = [[mask.float().requires_grad_() for mask in masks] for _ in range(2)]
     loss = -relaxed_returns(simulator, masks, leaves[0]).mean()

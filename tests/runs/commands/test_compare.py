@@ -100,6 +100,8 @@ def place(tmp_path_factory):
         # Figures take longer than the runs.
         patch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
         patch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
+        # To read them all takes longer, too: `test_reading_results.py` compares with the package's.
+        patch.setattr(recorded, "WITH_PACKAGE", Diary.place / "package")
         yield Diary.place
 
 
