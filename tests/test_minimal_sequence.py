@@ -324,9 +324,9 @@ FAULTS = {
     "probabilities are not bounded": (OURS.chance, "(1 - 2 * least)", "1"),
     "gradients add up": (OURS.descend, "optimizer.zero_grad()", "pass"),
     "core: a surprise is a likelihood": (
-        CoreGRU.start_cached,
-        "cache.answer.logsumexp(dim=1) - likely",
-        "likely - cache.answer.logsumexp(dim=1)",
+        CoreGRU.read,
+        "state.answer.logsumexp(dim=1) - likely",
+        "likely - state.answer.logsumexp(dim=1)",
     ),
     "core: rows that skip update": (
         CoreGRU.step,
@@ -338,8 +338,8 @@ FAULTS = {
         "self.dense_macs, self.least_macs(gate)",
         "self.least_macs(gate), self.dense_macs",
     ),
-    "core: the answer is not carried": (CoreGRU.cache_after, "hidden.answer", "0 * hidden.answer"),
-    "core: the state is not carried": (CoreGRU.cache_after, "hidden.state,", "0 * hidden.state,"),
+    "core: the answer is not carried": (CoreGRU.advance, "hidden.answer", "0 * hidden.answer"),
+    "core: the state is not carried": (CoreGRU.advance, "hidden.state,", "0 * hidden.state,"),
     "core: the first position twice": (
         sequences.next_position,
         "simulator.position += 1",

@@ -119,6 +119,7 @@ def test_pooling_leaves_at_most_8_by_8_and_averages_the_pixels_that_are_there(he
     pooled = pool(images)
     assert max(pooled.shape[2:]) <= 8
     tall, wide = -(-height // 8), -(-width // 8)
+    assert pooled.shape[2:] == (-(-height // tall), -(-width // wide))
     for row in range(pooled.shape[2]):
         for column in range(pooled.shape[3]):
             patch = images[:, 0, row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from played import RULES, played, shortened
 from scipy.optimize import linprog
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -29,6 +28,7 @@ from ccenv.networks.core.check import bill_of
 from ccenv.networks.core.protocol import forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.annexes.tasks.played import RULES, played, shortened
 
 SMALL = {
     "basic": Choices(gates=(4,)),

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
-from played import best_choice, shortened
 from stable_baselines3 import PPO
 
 import ccenv
@@ -20,6 +19,7 @@ from ccenv.annexes.tasks.catalogue import PARTS, SCORE, TASKS
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.annexes.tasks.played import best_choice, shortened
 
 EPISODES = 400
 
