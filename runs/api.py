@@ -35,7 +35,7 @@ from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
 from ccenv.runs.tables.sweep_table import html_table, markdown
 
 if TYPE_CHECKING:
-    from ccenv.runs.engine.run import Options
+    from ccenv.runs.engine.prepare import Options
 
 __getattr__ = names_on_use("ccenv.runs", {"comparing": ["Comparison", "compare"]})
 """They stand here too; to train imports nothing of what compares."""
@@ -323,7 +323,7 @@ def train(
         ...     latency=False, images=64, batch_size=32)
         Run(dense, seed 0: test error 0.00 %, cost 1.000, sampled masks)
     """
-    from ccenv.runs.engine.run import Options
+    from ccenv.runs.engine.prepare import Options
 
     plan = make_plan(name_of_code(agent, "an agent"), with_names(settings))
     numbers = range(positive_int(seeds, "seeds")) if isinstance(seeds, int) else seeds
@@ -376,7 +376,7 @@ def export_finished(plan: Plan) -> None:
             f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
             "keeps what it learned elsewhere; `--anew` (`anew=True`) trains it again and exports it"
         )
-    export(plan, rebuilt.agent, folder)
+    export(plan, rebuilt.agent)
 
 
 @checks_types

@@ -26,11 +26,13 @@ from ccenv.runs.config.agent_settings import find_agent
 from ccenv.runs.config.plan import OLDER, safe_name
 from ccenv.runs.config.shapings import shapings_sweep
 from ccenv.runs.config.sweep import Cell, Sweep, check_run_count
-from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
-from ccenv.runs.engine.jobs import Job
+from ccenv.runs.engine.jobs import Job, Shard, make_jobs
+from ccenv.runs.engine.origins import origins, other_data_lines, read_from, unlike_the_packages
+from ccenv.runs.engine.recordings import of_this_code, outdated, record_sweep, recording_of
 from ccenv.runs.engine.study import Section
+from ccenv.runs.engine.sweep_runs import Finished, SweepRuns, gather, names_of
 from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
@@ -53,7 +55,7 @@ class Comparison:
     ('digits', True)
     """
 
-    results: sweep_jobs.SweepRuns
+    results: SweepRuns
     """finished and missing runs."""
     page: Path
     """`index.html` of the report."""
@@ -140,7 +142,7 @@ def shapings_of(
 
 def judged_rows(
     sweep: Sweep, policies: Sequence[Addition], trust: Sequence[str]
-) -> tuple[list[tuple[Cell, list[sweep_jobs.Finished]]], list[str]]:
+) -> tuple[list[tuple[Cell, list[Finished]]], list[str]]:
     """Rows of policies that were trained elsewhere, and what their files do not tell."""
     if not policies:
         # Who shows records alone waits for nothing that runs them.
@@ -173,7 +175,7 @@ def compare(
     run_missing_ones: bool = True,
     write_page: bool = True,
     rerun: bool = False,
-    shard: sweep_jobs.Shard | None = None,
+    shard: Shard | None = None,
     trust: Sequence[str] = (),
     log_dir: str | Path = LOGS,
     report_dir: str | Path = REPORTS,
@@ -250,17 +252,17 @@ none; give it rows of its own in a sweep's file
     judged, untold = judged_rows(asked, [one for one in added if one not in agents], trust)
     asked = with_added(asked, agents)
     check_run_count(asked.num_runs)
-    all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
+    all_jobs = make_jobs(asked, str(log_dir))
     folders = recorded.results_folders(results_dir, is_written=record)
-    source, *others = [sweep_jobs.recording_of(asked, all_jobs, str(folder)) for folder in folders]
+    source, *others = [recording_of(asked, all_jobs, str(folder)) for folder in folders]
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
     is_read = record or use_recorded
     read: dict[Key, dict[str, Any]] = {}
     for one in [*reversed(others), source] if is_read else []:
         read |= recorded.load_results(one, same_data=record)
-    known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
-    gathered = sweep_jobs.gather(asked, all_jobs, known)
-    old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []
+    known = of_this_code(all_jobs, read) if use_recorded else {}
+    gathered = gather(asked, all_jobs, known)
+    old = outdated(gathered, all_jobs) if rerun else []
     todo = [*gathered.missing, *old]
     if shard is not None:
         number, todo = len(todo), shard.share(all_jobs, todo)
@@ -269,7 +271,7 @@ none; give it rows of its own in a sweep's file
 
     def keep() -> None:
         if record:
-            sweep_jobs.record_sweep(asked, all_jobs, source)
+            record_sweep(asked, all_jobs, source)
 
     if todo and run_missing_ones:
         from ccenv.runs.tensorboard.names import shared_settings
@@ -281,7 +283,7 @@ none; give it rows of its own in a sweep's file
         for some, workers in ((there, num_cores() if jobs is None else jobs), (here, None)):
             if some:
                 failures += run_missing(gathered, some, workers, not rerun, shared, keep)
-        gathered = sweep_jobs.gather(asked, all_jobs, known)
+        gathered = gather(asked, all_jobs, known)
     if gathered.finished:
         keep()
     gathered = gathered.with_rows(judged)
@@ -290,26 +292,26 @@ none; give it rows of its own in a sweep's file
     if use_recorded and (count := len(read) - len(known)):
         lines.append(f"{count} recorded results were not taken: they are of another {OLDER}")
     # The page looks for times, and points of other sweeps, where most of the rows are from.
-    counts = sweep_jobs.read_from(gathered)
+    counts = read_from(gathered)
     most = Path(max(counts, key=counts.__getitem__, default=folders[0]))
-    found = Comparison(gathered, page, study.sections, most, str(log_dir), failures, lines)
+    comparison = Comparison(gathered, page, study.sections, most, str(log_dir), failures, lines)
     if gathered.finished and write_page:
-        found.write_page(board=run_missing_ones)
-    return found
+        comparison.write_page(board=run_missing_ones)
+    return comparison
 
 
-def notes_on(found: sweep_jobs.SweepRuns, jobs: Sequence[sweep_jobs.Job]) -> list[str]:
+def notes_on(gathered: SweepRuns, jobs: Sequence[Job]) -> list[str]:
     """What is missing, where recorded rows come from, and what older code has made."""
     notes = []
-    if found.missing:
-        names = sweep_jobs.names_of(found.missing)
-        notes.append(f"{len(found.missing)} runs have no result yet: {names}")
-    if folders := sweep_jobs.read_from(found):
+    if gathered.missing:
+        names = names_of(gathered.missing)
+        notes.append(f"{len(gathered.missing)} runs have no result yet: {names}")
+    if folders := read_from(gathered):
         counts = " and ".join(f"{folder} ({count})" for folder, count in folders.items())
         notes.append(f"recorded results were read from {counts}; --no-recorded runs them here")
-    notes += sweep_jobs.unlike_the_packages(found, jobs)
-    notes += [*sweep_jobs.other_data_lines(found), *sweep_jobs.origins(found)]
-    if old := sweep_jobs.outdated(found, jobs):
+    notes += unlike_the_packages(gathered, jobs)
+    notes += [*other_data_lines(gathered), *origins(gathered)]
+    if old := outdated(gathered, jobs):
         notes.append(
             f"{len(old)} results were made by older code of their {OLDER}; --rerun repeats them"
         )
@@ -333,7 +335,7 @@ def load_and_learn(jobs: Sequence[Job]) -> None:
 
 
 def run_missing(
-    found: sweep_jobs.SweepRuns,
+    gathered: SweepRuns,
     jobs: Sequence[Job],
     workers: int | None,
     reuse: bool,
@@ -344,11 +346,11 @@ def run_missing(
 
     Without `workers` they run in this process.
     """
-    sweep, at_once = found.sweep, min(workers or 1, len(jobs))
+    sweep, at_once = gathered.sweep, min(workers or 1, len(jobs))
     minutes = 2 * sweep.minutes * len(jobs) / len(sweep.runs()) / at_once
     say(
-        f"sweep {sweep.name!r}: {len(jobs)} of {found.num_runs} runs missing, about {minutes:.1f} "
-        f"minutes with {at_once} at once, by the sweep's own estimate"
+        f"sweep {sweep.name!r}: {len(jobs)} of {gathered.num_runs} runs missing, about "
+        f"{minutes:.1f} minutes with {at_once} at once, by the sweep's own estimate"
     )
     load_and_learn(jobs)
     from ccenv.runs.engine import pool

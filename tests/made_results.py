@@ -12,7 +12,7 @@ from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalar
 
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine import jobs
+from ccenv.runs.engine import jobs, sweep_runs
 from ccenv.runs.report.figures import make_looks, view_figures
 from ccenv.runs.report.views import make_views
 from ccenv.runs.tensorboard.names import curves_folder
@@ -110,9 +110,11 @@ def drawn_views(results, folder, draw="sampled"):
 def compared(sweep, result_of, missing=()):
     """A comparison of the results of its jobs, without rows of these labels."""
     found = jobs.make_jobs(sweep, "unused")
-    done = (jobs.Finished(job.label, result_of(job)) for job in found if job.label not in missing)
+    done = (
+        sweep_runs.Finished(job.label, result_of(job)) for job in found if job.label not in missing
+    )
     absent = (job for job in found if job.label in missing)
-    return jobs.SweepRuns(sweep, tuple(done), tuple(absent))
+    return sweep_runs.SweepRuns(sweep, tuple(done), tuple(absent))
 
 
 def whole_result(job, error=0.1, cost=0.2):

@@ -2,18 +2,33 @@
 
 import argparse
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from ccenv.runs.commands.frame import Parser, positive, print_json, program, takes_trust
 from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.engine.jobs import read_shard
+from ccenv.runs.engine.jobs import Shard
 from ccenv.runs.store import LOGS, REPORTS
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.tables.short_table import answer
 
 STOPPED = "stopped; the same command goes on with what is missing"
+
+
+def read_shard(text: str) -> Shard:
+    """Reads a shard of the command line.
+
+    >>> read_shard("2/5")
+    Shard(number=2, of=5)
+    """
+    numbers = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise argparse.ArgumentTypeError(
+            f"expected i/n with i from 1 to n, as 2/5 for the second of five, got {text!r}"
+        )
+    return Shard(int(numbers[1]), int(numbers[2]))
 
 
 def compared(options: argparse.Namespace) -> int:

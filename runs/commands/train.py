@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]":
     """Trains plan after plan, and prints each result."""
     from ccenv.runs.api import train_plan
-    from ccenv.runs.engine.run import Options
+    from ccenv.runs.engine.prepare import Options
 
     how = Options(options.checkpoint_every, not options.anew, options.export)
     runs = []

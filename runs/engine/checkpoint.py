@@ -46,9 +46,9 @@ def one_before(path: Path) -> Path:
     return path.with_name(PREVIOUS)
 
 
-def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
+def read_checkpoint(plan: Plan) -> dict[str, Any] | None:
     """The last sound checkpoint of an interrupted run, or None; says why one cannot be used."""
-    last = checkpoint_path(folder)
+    last = checkpoint_path(plan.folder())
     damaged = False
     for path in (last, one_before(last)):
         try:
@@ -79,10 +79,10 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
 class Keeper:
     """Writes a run's checkpoint now and then."""
 
-    def __init__(self, plan: Plan, folder: Path, agent: Agent, every: int) -> None:
+    def __init__(self, plan: Plan, agent: Agent, every: int) -> None:
         """Prepares; `every` is the images between two checkpoints, 0 for none."""
         self.plan, self.agent, self.every = plan, agent, every
-        self.path = checkpoint_path(folder)
+        self.path = checkpoint_path(plan.folder())
         self.kept_at = 0
 
     def is_due(self, images_seen: int) -> bool:

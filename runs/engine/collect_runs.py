@@ -12,7 +12,7 @@ from ccenv.base.registry import resolve
 from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.config.values import compact
-from ccenv.runs.engine.jobs import Finished, SweepRuns
+from ccenv.runs.engine.sweep_runs import Finished, SweepRuns
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import validations_every
 from ccenv.runs.store.untrusted_files import stored_result

@@ -15,9 +15,9 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import Finished
 from ccenv.runs.engine.metadata import description_of, verdicts_of_context
 from ccenv.runs.engine.run import all_verdicts, block_use_of, torch_settings
+from ccenv.runs.engine.sweep_runs import Finished
 from ccenv.runs.stats.measures import UNKNOWN
 from ccenv.runs.store.identity import as_stored
 from ccenv.simulator.policy import OtherWidthError

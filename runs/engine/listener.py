@@ -13,9 +13,9 @@ from tqdm import tqdm
 from ccenv.agents.base import Agent
 from ccenv.base.snapshot import CannotStoreError
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.engine.errors import CannotStartError, warn
 from ccenv.runs.engine.metadata import Tail
+from ccenv.runs.engine.prepare import PreparedRun
 from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
@@ -69,12 +69,11 @@ class Best:
 class Listener:
     """Called after each update: writes curves, and evaluates on validation images at intervals."""
 
-    def __init__(
-        self, plan: Plan, env: Any, agent: Agent, tracker: Tracker, bar: Any, keeper: Keeper
-    ) -> None:
+    def __init__(self, prepared: PreparedRun, tracker: Tracker, bar: Any) -> None:
         """Prepares; `start` or `resume` comes next."""
-        self.plan, self.env, self.agent, self.tracker, self.bar = plan, env, agent, tracker, bar
-        self.keeper = keeper
+        self.prepared, self.tracker, self.bar = prepared, tracker, bar
+        self.plan, self.agent, self.keeper = prepared.plan, prepared.agent, prepared.keeper
+        plan = prepared.plan
         self.every = int(plan.program.eval_every or 1)
         self.validated_at = 0
         self.last: Evaluation | None = None
@@ -84,11 +83,11 @@ class Listener:
         self.begun, self.seconds_before = time.perf_counter(), 0.0
         self.curve: list[dict[str, Any]] = []
         self.tail = Tail(plan.program.images)
-        self.best = Best(agent) if plan.program.keep_best else None
+        self.best = Best(self.agent) if plan.program.keep_best else None
 
-    def start(self, first: Evaluation) -> None:
+    def start(self) -> None:
         """Writes the verdict on the untrained agent."""
-        self.last = first
+        self.last = first = self.prepared.first
         self.curve = [{"images_seen": 0, **first.numbers()}]
         self.tracker.evaluation(0, first)
         if self.best is not None:
@@ -160,7 +159,7 @@ class Listener:
     def validation(self) -> Evaluation:
         """Verdict on the agent as it is now; the same whenever it is asked for."""
         seed = self.plan.program.seed
-        return evaluate(self.env, self.agent, split="validation", seed=seed)
+        return evaluate(self.prepared.env, self.agent, split="validation", seed=seed)
 
     def keep(self, images_seen: int) -> None:
         """Writes a checkpoint."""
@@ -185,7 +184,7 @@ class Listener:
             self.best.put_back()
             self.last = None
         last = self.last or self.validation()
-        test = evaluate(self.env, self.agent, seed=self.plan.program.seed)
+        test = evaluate(self.prepared.env, self.agent, seed=self.plan.program.seed)
         self.tracker.finish(images_seen, test, self.curve)
         return [test, last]
 

@@ -51,7 +51,8 @@ def do_task(task: RunRequest) -> Outcome:
     """Carries one task out."""
     from ccenv.runs.config.settings import make_plan
     from ccenv.runs.engine.errors import CannotStartError, StoppedError, in_users_code
-    from ccenv.runs.engine.run import Options, run
+    from ccenv.runs.engine.prepare import Options
+    from ccenv.runs.engine.run import run
 
     try:
         plan, options = make_plan(task.agent, task.settings), Options(shared=task.shared)

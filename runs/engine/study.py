@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ccenv.runs.config.sweep import Sweep
 
 if TYPE_CHECKING:
-    from ccenv.runs.engine.jobs import SweepRuns
+    from ccenv.runs.engine.sweep_runs import SweepRuns
     from ccenv.runs.tables.drawing import Drawn
     from ccenv.runs.tables.sweep_table import Table
 

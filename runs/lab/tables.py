@@ -20,7 +20,8 @@ from typing import Any
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.engine.jobs import Finished, SweepRuns, recorded_path
+from ccenv.runs.engine.recordings import recorded_path
+from ccenv.runs.engine.sweep_runs import Finished, SweepRuns
 from ccenv.runs.lab import suite_agents
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments

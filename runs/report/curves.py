@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ccenv.runs.engine.jobs import SweepRuns
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.report.figures import Looks, Results, Style
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.stats.shapings import compares_shapings

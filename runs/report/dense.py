@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import times_in
 from ccenv.runs.stats.dense_comparison import (
     Contest,

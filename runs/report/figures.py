@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.engine.jobs import SweepRuns
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.report.names import write_names
 from ccenv.runs.report.views import PlotView, make_views
 from ccenv.runs.stats.cost_points import Point

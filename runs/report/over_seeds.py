@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.runs.config.plan import safe_name
-from ccenv.runs.engine.jobs import SweepRuns
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.store import folder as run_folder

@@ -17,8 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ccenv.base.files import write_whole
-from ccenv.runs.engine.jobs import SweepRuns, names_of, origins
+from ccenv.runs.engine.origins import origins
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.engine.sweep_runs import SweepRuns, names_of
 from ccenv.runs.report.curves import block_figures, curve_figures
 from ccenv.runs.report.dense import AGAINST_DENSE
 from ccenv.runs.report.figures import make_looks, view_figures

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.engine.collect_runs import settings_of
-from ccenv.runs.engine.jobs import Finished, SweepRuns, machine_name
+from ccenv.runs.engine.origins import machine_name
+from ccenv.runs.engine.sweep_runs import Finished, SweepRuns
 from ccenv.runs.report.figures import KINDS, kind_of_method
 from ccenv.runs.report.views import PlotView
 from ccenv.runs.stats.intervals import Interval, with_interval

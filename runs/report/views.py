@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccenv.runs.engine.jobs import SweepRuns
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, make_point, times_in
 from ccenv.runs.stats.dense_comparison import chosen_variants, dense_elsewhere
 from ccenv.runs.stats.measures import (

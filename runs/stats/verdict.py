@@ -116,7 +116,7 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
     are named and count once. Nothing is called best.
 
     Args:
-        rows: of `ccenv.runs.engine.jobs.SweepRuns.rows`.
+        rows: of `ccenv.runs.engine.sweep_runs.SweepRuns.rows`.
     """
     sentences = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):

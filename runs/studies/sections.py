@@ -12,8 +12,8 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, paired_difference
 from ccenv.runs.stats.measures import BITS, MEASURES, MODES

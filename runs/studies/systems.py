@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.config.sweep import Cell
-from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import MASKS, MODES

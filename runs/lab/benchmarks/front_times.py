@@ -26,7 +26,8 @@ from ccenv.data.transforms import as_floats, through
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.engine.jobs import make_jobs, own_result
+from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.sweep_runs import own_result
 from ccenv.runs.lab.experiment import Experiment, Options
 from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.stats.cost_points import times_path

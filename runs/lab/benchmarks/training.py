@@ -22,7 +22,7 @@ from ccenv.agents.scores import LayerScores
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.run import build_run
+from ccenv.runs.engine.prepare import build_run
 from ccenv.runs.lab.benchmarks.cases import Row, benchmark, ratio
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.simulator.rollout import collect_rollout
@@ -93,7 +93,7 @@ def make_agents(training: Training) -> dict[str, Agent]:
         MASKED: make_plan(training.agent, {**gated, "network": f"{__name__}:MaskedDenseMLP"}),
         DENSE: make_plan("dense", {**training.settings, **training.dense}),
     }
-    agents = {route: build_run(plan)[1] for route, plan in plans.items()}
+    agents = {route: build_run(plan).agent for route, plan in plans.items()}
     if training.start_density is not None:
         for route in (KERNELS, MASKED):
             keep_from_the_start(agents[route], training.start_density)

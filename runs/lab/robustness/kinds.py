@@ -20,9 +20,12 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
-from ccenv.runs.engine.jobs import make_jobs, own_result, record_sweep, recording_of
-from ccenv.runs.engine.run import Options, build_run, run
+from ccenv.runs.engine.checkpoint import checkpoint_path
+from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.prepare import Options, build_run
+from ccenv.runs.engine.recordings import record_sweep, recording_of
+from ccenv.runs.engine.run import run
+from ccenv.runs.engine.sweep_runs import own_result
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import folder as run_folder
@@ -89,11 +92,11 @@ def of_a_run(folder: Path) -> dict[str, Kind]:
 
 def of_a_checkpoint(plan: Plan, folder: Path) -> Kind:
     """The checkpoint of a run that has not begun to learn."""
-    folder.mkdir()
-    _, agent, _ = build_run(plan)
-    Keeper(plan, folder, agent, 1).keep(0, {})
+    plan = dataclasses.replace(plan, program=dataclasses.replace(plan.program, log_dir=str(folder)))
+    plan.folder().mkdir(parents=True)
+    build_run(plan).keeper.keep(0, {})
 
-    path = checkpoint_path(folder)
+    path = checkpoint_path(plan.folder())
     # Whoever resumes is told what this raises, and takes the one before or starts anew.
     return Kind(path, lambda: digest_of_tree(load_tree(path)))
 

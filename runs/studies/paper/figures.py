@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
-from ccenv.runs.engine.jobs import SweepRuns
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, make_point, times_in
 from ccenv.runs.stats.dense_comparison import dense_elsewhere, front_error
 from ccenv.runs.stats.intervals import mean_interval

@@ -22,10 +22,7 @@ from ccenv.base.masks import full_mask
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
 from ccenv.runs.engine import pool
-from ccenv.runs.engine.jobs import (
-    Shard,
-    make_jobs,
-)
+from ccenv.runs.engine.jobs import Shard, make_jobs
 from ccenv.runs.engine.pool import Outcome, RunRequest, do_task, run_all
 from ccenv.runs.lab import tables
 from ccenv.runs.report.publish import publish

@@ -13,7 +13,7 @@ from ccenv.base.seeding import stream
 from ccenv.runs.commands import cli
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
-from ccenv.runs.engine.run import Options
+from ccenv.runs.engine.prepare import Options
 from ccenv.runs.replay.verdicts import validate
 
 BOOK = b"abcdefgh\n" * 200

@@ -19,7 +19,7 @@ from ccenv.runs.api import Run
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.engine.metadata import NUM_VALUES, values_over
-from ccenv.runs.engine.run import Options
+from ccenv.runs.engine.prepare import Options
 from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.rows import make_rows

@@ -7,7 +7,7 @@ import ccenv
 from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.data import load_split
-from ccenv.runs.engine import run
+from ccenv.runs.engine import prepare
 from ccenv.runs.engine.errors import CannotStartError
 
 SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64}
@@ -114,7 +114,7 @@ def test_a_network_that_bills_less_than_it_runs_is_refused_before_it_learns(tmp_
 
 
 def test_a_stored_run_of_such_a_network_does_not_stand(validated, monkeypatch):
-    monkeypatch.setattr(run, "check_own_network", lambda plan: None)
+    monkeypatch.setattr(prepare, "check_own_network", lambda plan: None)
     rows, status = validated("dense", **OWN | {"network": "test_own_code:Cheap"})
     assert status == 1
     assert all("breaks a law of check_network" in f"{row['problems']}" for row in rows)

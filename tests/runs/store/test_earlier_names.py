@@ -18,7 +18,8 @@ from ccenv.runs.commands import train, validate
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import gather, make_jobs
+from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.sweep_runs import gather
 from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.store.untrusted_files import exported_file
 from ccenv.simulator.simulator import Simulator

@@ -20,7 +20,8 @@ from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import fits_json
-from ccenv.runs.engine.jobs import make_jobs, recording_of
+from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.recordings import recording_of
 from ccenv.runs.store import identity, recorded
 from ccenv.runs.store.seal import check_seal
 from ccenv.runs.sweeps import SWEEPS

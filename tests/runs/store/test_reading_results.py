@@ -17,7 +17,7 @@ from ccenv.base.files import SEAL, sealed
 from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine import jobs
+from ccenv.runs.engine import jobs, recordings, sweep_runs
 from ccenv.runs.lab import tables
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
@@ -40,8 +40,8 @@ def place(tmp_path_factory):
     made = jobs.make_jobs(TOY, str(folder / "logs"))
     for job in made:
         ccenv.train(job.agent, **job.settings)
-    source = jobs.recording_of(TOY, made, str(folder / "results"))
-    jobs.record_sweep(TOY, made, source)
+    source = recordings.recording_of(TOY, made, str(folder / "results"))
+    recordings.record_sweep(TOY, made, source)
     return folder
 
 
@@ -86,8 +86,8 @@ def read_all(folder, logs):
     tables.render(text, folder / "results")
     all_tables(tables.recorded_comparison(TOY, folder / "results"))
     asked = jobs.make_jobs(TOY, str(logs))
-    found = jobs.gather(TOY, asked, {})
-    jobs.outdated(found, asked)
+    found = sweep_runs.gather(TOY, asked, {})
+    recordings.outdated(found, asked)
     all_tables(found)
 
 
@@ -218,8 +218,8 @@ def test_a_recorded_result_is_older_where_its_agent_has_another_version(
         one.result["code"] = dict.fromkeys(one.result["code"], "of other code")
     of_agents = [job for job in asked if ":" not in job.plan.agent]
     assert of_agents
-    assert jobs.outdated(found, of_agents) == (of_agents if is_older else [])
-    own_runs = jobs.gather(TOY, asked, {})
+    assert recordings.outdated(found, of_agents) == (of_agents if is_older else [])
+    own_runs = sweep_runs.gather(TOY, asked, {})
     for one in own_runs.finished:
         one.result["code"] = dict.fromkeys(one.result["code"], "of other code")
-    assert len(jobs.outdated(own_runs, asked)) == len(own_runs.finished)
+    assert len(recordings.outdated(own_runs, asked)) == len(own_runs.finished)

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.context import RequestContext
 
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine import jobs
+from ccenv.runs.engine import sweep_runs
 from ccenv.runs.report import over_seeds
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.tensorboard.charts import MEASURES, tags_over_seeds
@@ -107,10 +107,10 @@ def test_margin_charts_find_their_three_curves_in_every_label(board):
 def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp_path):
     def bare(one):
         curve = [{k: v for k, v in p.items() if k != "mean_return"} for p in one.result["curve"]]
-        return jobs.Finished(one.label, one.result | {"curve": curve})
+        return sweep_runs.Finished(one.label, one.result | {"curve": curve})
 
     finished = tuple(map(bare, comparison.finished))
-    place = over_seeds.write_sweep(jobs.SweepRuns(SWEEP, finished, ()), str(tmp_path))
+    place = over_seeds.write_sweep(sweep_runs.SweepRuns(SWEEP, finished, ()), str(tmp_path))
     titles = {chart["title"] for chart in charts_of(server_context(place))}
     assert titles == {MEASURES[name] for name in ("error", "total_cost", "density")}
 
@@ -118,8 +118,8 @@ def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp
 def test_a_sweep_is_written_anew_as_it_is(comparison, tmp_path):
     place = over_seeds.write_sweep(comparison, str(tmp_path))
     other = dataclasses.replace(SWEEP, name="other-toy")
-    over_seeds.write_sweep(jobs.SweepRuns(other, comparison.finished, ()), str(tmp_path))
-    fewer = jobs.SweepRuns(SWEEP, comparison.finished[3:], ())
+    over_seeds.write_sweep(sweep_runs.SweepRuns(other, comparison.finished, ()), str(tmp_path))
+    fewer = sweep_runs.SweepRuns(SWEEP, comparison.finished[3:], ())
     over_seeds.write_sweep(fewer, str(tmp_path))
     assert not (place / "dense, toy").exists()
     assert len(list((place / "reinforce, toy").iterdir())) == 1
