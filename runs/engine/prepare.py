@@ -1,4 +1,4 @@
-"""Prepares a run: a plan -> its environment and agent, anew or as they were at a checkpoint."""
+"""Prepares a run: a plan -> its environment and agent, as they begin or as a checkpoint has them."""
 
 import dataclasses
 from dataclasses import dataclass
