@@ -93,7 +93,7 @@ def table_row(label, error, macs, *, half=0.01, seeds=3, learns=False, **more):
         "macs": None if macs is None else {"mean": macs},
         "total_cost": None if macs is None else {"mean": macs / 1000},
         "masks": "sampled",
-        "other_masks": "",
+        "other_masks": None,
         "on_front": False,
         "memory_bytes": None,
         **more,

@@ -1,4 +1,4 @@
-"""Prepares a run: a plan -> its environment and agent, as they begin or as a checkpoint has them."""
+"""Prepares a run: a plan -> its environment and agent, from the start or from a checkpoint."""
 
 import dataclasses
 from dataclasses import dataclass

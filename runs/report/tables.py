@@ -14,7 +14,7 @@ from ccenv.runs.report.figures import KINDS, kind_of_method
 from ccenv.runs.report.views import PlotView
 from ccenv.runs.stats.intervals import Interval, with_interval
 from ccenv.runs.stats.measures import MASKS, MODES, Result, evaluation
-from ccenv.runs.stats.rows import RULE, make_rows
+from ccenv.runs.stats.rows import RULE, habits_in_words, make_rows
 from ccenv.runs.stats.verdict import AGAINST_RANDOM
 from ccenv.runs.tables.shapings import from_least_to_most
 from ccenv.runs.tables.sweep_table import (
@@ -223,7 +223,7 @@ def density_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         costs = row["compute_cost"]["mean"], mean_in(row, "total_cost")
         densities = [*row["density"], *[None] * (depth - len(row["density"]))]
-        lines.append([shown_name(row), *costs, *densities, row["habit"]])
+        lines.append([shown_name(row), *costs, *densities, habits_in_words(row)])
     note = (
         "Costs: executed MACs over the dense network's, without and with the policy's own. Layers: "
         f"share of blocks kept on test inputs, mean over seeds. Habit: if any. {RULE}"

@@ -20,7 +20,6 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
 )
 from ccenv.runs.stats.measures import (
-    MASKS,
     MODES,
     OWN,
     RANDOM_MASKS,
@@ -41,6 +40,18 @@ FLOORS = (RANDOM_MASKS, "dense")
 """Agents that stand on the Pareto front of random masks."""
 Curve = Sequence[tuple[float, float]]
 """(total cost, error) of random masks of several rates, by cost: the least error for so much."""
+
+
+@dataclass(frozen=True)
+class OtherMasks:
+    """What a policy does under the kind of masks that its row does not show, mean over seeds."""
+
+    masks: str
+    """"sampled" or "mode" (greedy)."""
+    error: float
+    """share of wrong answers."""
+    total_cost: float | None
+    """executed MACs and the policy's own over the dense network's; None where these are unknown."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +105,8 @@ class Row:
     """whether that interval is below 0 ("better") or above; else why there is none."""
     memory_bytes: float | None
     """of network and policy, mean over seeds; None where a result was recorded before it was."""
-    habit: str
-    """how a learned policy ignores the image, if it does; see `habits`."""
+    habits: dict[str, int]
+    """ways in which a learned policy ignores the image -> in how many seeds; see `HABITS`."""
     bits: Interval | None = None
     """of a text: bits a symbol, nll / ln 2; None where inputs are no symbols."""
     added: bool = False
@@ -103,8 +114,8 @@ class Row:
     same_as: str = ""
     """label of the row whose results it repeats in all common seeds, and in how many if one row has
     more; "" of all others."""
-    other_masks: str = ""
-    """error and cost under the other kind of masks, where they are far off; see `far_off`."""
+    other_masks: OtherMasks | None = None
+    """the other kind of masks, where error or cost are far off; see `far_off`."""
 
 
 def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[Row]:
@@ -208,11 +219,11 @@ def make_row(
         above_random=above,
         verdict=verdict,
         memory_bytes=float(np.mean(memory)) if memory else None,
-        habit=habit_of_seeds(results, [v["density"] for v in verdicts]) if first["learns"] else "",
+        habits=habits_of(results, [v["density"] for v in verdicts]) if first["learns"] else {},
         bits=mean_interval(bits) if bits else None,
         added=first.get("added", False),
         same_as=same_as,
-        other_masks=far_off(results, shown) if first["learns"] else "",
+        other_masks=far_off(results, shown) if first["learns"] else None,
     )
 
 
@@ -220,8 +231,8 @@ FAR = 0.25
 """Relative difference of two costs that a reader should know of."""
 
 
-def far_off(results: Sequence[Result], shown: str) -> str:
-    """Error and cost of one row's other kind of masks, "" where they are much as those shown.
+def far_off(results: Sequence[Result], shown: str) -> OtherMasks | None:
+    """Error and cost of one row's other kind of masks, None where they are much as those shown.
 
     Much: errors by `mask_gap`, or compute costs by more than a quarter of the larger one.
 
@@ -232,10 +243,10 @@ def far_off(results: Sequence[Result], shown: str) -> str:
     ...         {**shared, "mode": m, "compute_cost": c, "total_cost": c} for m, c in costs.items()
     ...     ]}
     >>> far_off([run(0.2, 0.1)], "sampled"), far_off([run(0.2, 0.19)], "sampled")
-    ('greedy 5.00 % at cost 0.100', '')
+    (OtherMasks(masks='mode', error=0.05, total_cost=0.1), None)
     """
     if shown not in MODES:
-        return ""
+        return None
 
     def mean_of(name: str, draw: str) -> float:
         return float(np.mean(known([evaluation(one, draw)[name] for one in results]) or [math.nan]))
@@ -245,16 +256,15 @@ def far_off(results: Sequence[Result], shown: str) -> str:
     num_inputs = sum(evaluation(one, shown)["num_images"] for one in results)
     is_far = max(costs) - min(costs) > FAR * max(costs)
     if not is_far and not mask_gap(errors[0], errors[1], num_inputs):
-        return ""
+        return None
     total = mean_of("total_cost", other)
-    cost = "" if math.isnan(total) else f" at cost {total:.3f}"
-    return f"{MASKS[other]} {100 * mean_of('error', other):.2f} %{cost}"
+    return OtherMasks(other, mean_of("error", other), None if math.isnan(total) else total)
 
 
 def known(numbers: Sequence[float | None]) -> list[float]:
     """Numbers of all seeds; none where that of one is not known."""
-    found = [number for number in numbers if number is not None]
-    return found if len(found) == len(numbers) else []
+    present = [number for number in numbers if number is not None]
+    return present if len(present) == len(numbers) else []
 
 
 def random_masks_at_cost(
@@ -343,24 +353,32 @@ RULE = (
 """The rule, for the report."""
 
 
-def habit_of_seeds(
+def habits_of(
     results: Sequence[Mapping[str, Any]], densities: Sequence[Sequence[float]]
-) -> str:
-    """Degenerate behaviour of one label's policies: "" or words of `HABITS`.
+) -> dict[str, int]:
+    """Degenerate behaviour of one label's policies.
 
     Args:
         results: one for each seed; their `block_use` is in per cent, [layer][class][block].
         densities: of each, share of blocks kept in each gated layer.
 
     Returns:
-        The word where all seeds have it, else each word with its seeds: "uniform (2 of 5 seeds)",
-        separated by "; ".
+        Word of `HABITS` -> number of seeds, in that order; without those that no seed has.
     """
-    found = [habit_of(result, density) for result, density in zip(results, densities, strict=True)]
-    counts = {word: found.count(word) for word in HABITS if word in found}
-    if list(counts.values()) == [len(found)]:
-        return next(iter(counts))
-    return "; ".join(f"{word} ({n} of {len(found)} seeds)" for word, n in counts.items())
+    words = [habit_of(result, density) for result, density in zip(results, densities, strict=True)]
+    return {word: words.count(word) for word in HABITS if word in words}
+
+
+def habits_in_words(row: Mapping[str, Any]) -> str:
+    """The word where all seeds have it, else each with its seeds.
+
+    >>> habits_in_words({"habits": {"uniform": 2, "always on": 1}, "seeds": range(5)})
+    'uniform (2 of 5 seeds); always on (1 of 5 seeds)'
+    """
+    habits, num_seeds = row["habits"], len(row["seeds"])
+    if list(habits.values()) == [num_seeds]:
+        return str(next(iter(habits)))
+    return "; ".join(f"{word} ({number} of {num_seeds} seeds)" for word, number in habits.items())
 
 
 def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
@@ -389,7 +407,5 @@ def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Word of `HABITS` -> number of runs, over all rows and their seeds."""
     counts: Counter[str] = Counter()
     for row in rows:
-        for part in filter(None, row["habit"].split("; ")):
-            name, _, of_seeds = part.partition(" (")
-            counts[name] += int(of_seeds.split(" of ")[0]) if of_seeds else len(row["seeds"])
+        counts.update(row["habits"])
     return {word: counts[word] for word in HABITS if counts[word]}

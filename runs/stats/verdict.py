@@ -222,8 +222,10 @@ def far_masks(learned: Sequence[Row]) -> list[str]:
     named = far if len(far) <= NAMED else [row for row in far if row["added"]]
     groups: dict[str, list[str]] = {}
     for row in named:
-        kind, numbers = row["other_masks"].split(" ", 1)
-        groups.setdefault(kind, []).append(f"{row['label']} has {numbers}")
+        other = row["other_masks"]
+        cost = "" if other["total_cost"] is None else f" at cost {other['total_cost']:.3f}"
+        words = f"{row['label']} has {100 * other['error']:.2f} %{cost}"
+        groups.setdefault(MASKS[other["masks"]], []).append(words)
     said = [f"Judged with {kind} masks, {'; '.join(rows)}." for kind, rows in groups.items()]
     if more := len(far) - len(named):
         also = "also " if named else ""

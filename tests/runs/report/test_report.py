@@ -431,15 +431,16 @@ def test_a_policys_number_takes_only_seeds_that_all_its_rows_have():
     assert list(found["digits", REWARDS[1], "reinforce"]) == [0, 1, 2]
 
 
-def shaping_row(agent, shaping, error=0.1, cost=0.2, habit="", verdict="better", seeds=3):
-    own = {"shaping": shaping, "habit": habit, "verdict": verdict}
+def shaping_row(agent, shaping, error=0.1, cost=0.2, verdict="better", seeds=3, **habits):
+    own = {"shaping": shaping, "habits": habits, "verdict": verdict}
     costs = {"compute_cost": {"mean": cost, "sd": 0.01}, "total_cost": {"mean": cost + 0.1}}
     return table_row(agent, error, 1.0, seeds=seeds, learns=True, **own, **costs)
 
 
 def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
-    rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
+    fallen = {"always off": 3}
+    rows += [shaping_row("a", "dear", error=0.9, verdict="outside its costs", **fallen)]
     above = {0: 0.5, 1: 0.7, 2: 0.6}
     (summary,) = summary_tables(rows, {("digits", "fair", "a"): above})
     fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
@@ -487,15 +488,17 @@ CHANCE = np.random.default_rng(0).binomial(50, 0.3, size=(1, 10, 10)) * 2
 def test_a_policy_that_does_not_look_at_the_image_is_called_by_its_name(use, densities, habit):
     result = {"evaluations": [{"split": "test", "num_images": 500}]}
     result |= {} if use is None else {"block_use": use.tolist()}
-    assert row_file.habit_of_seeds([result], [densities]) == habit
+    row = {"habits": row_file.habits_of([result], [densities]), "seeds": [0]}
+    assert row_file.habits_in_words(row) == habit
 
 
 def test_seeds_that_fell_into_different_habits_are_counted():
     densities = [[1.0], [0.0], [0.5], [0.0]]
-    found = row_file.habit_of_seeds([{}] * 4, densities)
-    assert found == "always on (1 of 4 seeds); always off (2 of 4 seeds)"
-    rows = [{"agent": "a", "habit": found}, {"agent": "b", "habit": "always off"}]
-    rows = [{**row, "seeds": range(4)} for row in [*rows, {"agent": "c", "habit": ""}]]
+    habits = row_file.habits_of([{}] * 4, densities)
+    row = {"habits": habits, "seeds": range(4)}
+    in_words = "always on (1 of 4 seeds); always off (2 of 4 seeds)"
+    assert row_file.habits_in_words(row) == in_words
+    rows = [row, row | {"habits": {"always off": 4}}, row | {"habits": {}}]
     assert row_file.runs_fallen(rows) == {"always on": 1, "always off": 6}
 
 

@@ -149,13 +149,17 @@ def test_sentences_leave_out_ceilings_and_say_where_seeds_are_few():
     assert baseline_sentences([STATIC]) == ["On digits no policy that learns has a result yet."]
 
 
+def other(masks, error, total_cost=None):
+    return {"masks": masks, "error": error, "total_cost": total_cost}
+
+
 def test_sentences_say_whose_masks_are_greedy_and_where_the_other_kind_is_far_off():
-    greedy = row_of("a", 0.05, 200, masks="mode", other_masks="sampled 9.00 % at cost 0.300")
+    greedy = row_of("a", 0.05, 200, masks="mode", other_masks=other("sampled", 0.09, 0.3))
     first, _, last = baseline_sentences([greedy, row_of("b", 0.05, 200), STATIC])
     assert first.startswith("On digits (greedy masks: a; sampled masks: b), compared with random ")
     assert last == "Judged with sampled masks, a has 9.00 % at cost 0.300."
-    many = [row_of("c", 0.05, 200, other_masks="greedy 1.00 %") for _ in range(7)]
-    added = row_of("d", 0.05, 200, other_masks="greedy 2.00 %", added=True)
+    many = [row_of("c", 0.05, 200, other_masks=other("mode", 0.01)) for _ in range(7)]
+    added = row_of("d", 0.05, 200, other_masks=other("mode", 0.02), added=True)
     assert baseline_sentences([*many, added, STATIC])[-2:] == [
         "Judged with greedy masks, d has 2.00 %.",
         "With the other kind of masks, error or cost also differ much in 7 of 8 rows.",
