@@ -195,7 +195,8 @@ def check_training(case):
     """The curves and the weights of both, policy and network learning."""
     pair, theirs = Pair(case), []
     optimizer = torch.optim.AdamW(pair.network.parameters(), lr=0.02, weight_decay=1e-4, eps=EPS)
-    of_policy = torch.optim.Adam(pair.policy.parameters(), lr=pair.agent.learning_rate, eps=EPS)
+    rate = pair.agent.optimizer.param_groups[0]["lr"]
+    of_policy = torch.optim.Adam(pair.policy.parameters(), lr=rate, eps=EPS)
     for one in (pair.agent.optimizer, pair.simulator.trainer.optimizer):
         one.param_groups[0]["eps"] = EPS
     batches = pair.batches()
