@@ -19,7 +19,7 @@ from ccenv.data.split import (
     transformed,
 )
 from ccenv.data.transforms import Fitted, fit_transforms, fixed, transform_names
-from ccenv.data.user_data import Given, Same, check_given, folder_splits, given_split
+from ccenv.data.user_data import Given, SameObject, check_given, folder_splits, given_split
 
 Dataset = str | Given
 """A name in `DATASETS`, an .npz file, a folder, `module:name`, or see `ccenv.data.user_data`."""
@@ -55,14 +55,14 @@ def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fi
 
 FROM_HERE = ("./", "../", "~/")
 """What a path begins with that is not seen from the folder of the data sets."""
-Key = str | Callable[[str], Any] | Same
+Key = str | Callable[[str], Any] | SameObject
 """A data set as caches know it: mappings have no hash."""
 
 
 def _key(dataset: Dataset) -> Key:
     """The same, whatever the working folder will be: a path to a file is written from the root."""
     if isinstance(dataset, Mapping):
-        return Same(dataset)
+        return SameObject(dataset)
     if isinstance(dataset, str) and dataset.endswith(ENDING):
         return str(npz_file(data_root(), dataset) or dataset)
     if isinstance(dataset, str) and dataset.startswith(FROM_HERE):
@@ -94,7 +94,7 @@ def _load(key: Key, split: str, root: Path) -> Split:
     name = dataset_name(key)
     if isinstance(key, str) and key not in DATASETS and ":" not in key:
         return check_split(_stored(key, split, root), name)
-    given = resolve(key.found if isinstance(key, Same) else key, DATASETS, "dataset")
+    given = resolve(key.found if isinstance(key, SameObject) else key, DATASETS, "dataset")
     check_given(given)
     return check_split(given_split(given, split, name), name)
 
@@ -133,9 +133,9 @@ def unknown_dataset(name: str, root: Path) -> ValueError:
     )
 
 
-def dataset_name(dataset: Dataset | Same) -> str:
+def dataset_name(dataset: Dataset | SameObject) -> str:
     """What messages call a data set: its name, the name of the function, or "given"."""
-    if isinstance(dataset, Same):
+    if isinstance(dataset, SameObject):
         dataset = dataset.found
     if isinstance(dataset, Mapping):
         return "given"

@@ -137,7 +137,7 @@ Given = Mapping[str, Any] | Callable[[str], Any]
 """Split names -> data, or a function of a split's name."""
 
 
-class Same:
+class SameObject:
     """An object as a key: equal to itself alone, whatever it is, and kept alive."""
 
     def __init__(self, found: Any, root: Path | None = None) -> None:
@@ -145,7 +145,9 @@ class Same:
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same object."""
-        return isinstance(other, Same) and self.found is other.found and self.root == other.root
+        return (
+            isinstance(other, SameObject) and self.found is other.found and self.root == other.root
+        )
 
     def __hash__(self) -> int:
         """Its address."""
@@ -175,7 +177,7 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
     Data are a `Split`, a map-style data set of torch, a pair (inputs, labels) or a mapping
     {"x": inputs, "y": labels}.
     """
-    key = Same(dataset, data_root())
+    key = SameObject(dataset, data_root())
     parts = cut_parts(key, split, name)
     if parts.num_classes is not NOT_LISTED:
         return parts
@@ -189,7 +191,7 @@ def is_cut(dataset: Given, split: str) -> bool:
 
 
 @functools.lru_cache(maxsize=12)
-def cut_parts(dataset: Same, split: str, name: str) -> Split:
+def cut_parts(dataset: SameObject, split: str, name: str) -> Split:
     """Inputs and labels of a split, of which a tenth of the training data may be one."""
     if not is_cut(dataset.found, split):
         return whole_parts(dataset, split, name)
@@ -203,7 +205,7 @@ def cut_parts(dataset: Same, split: str, name: str) -> Split:
 
 
 @functools.lru_cache(maxsize=12)
-def whole_parts(dataset: Same, split: str, name: str) -> Split:
+def whole_parts(dataset: SameObject, split: str, name: str) -> Split:
     """Inputs and labels as they are given; read once: labels may take a pass over the data."""
     given = dataset.found
     found = given[split] if isinstance(given, Mapping) else called(given, split, name)

@@ -12,7 +12,7 @@ from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
 
 if TYPE_CHECKING:
     from ccenv.annexes.deploy.export import SkippingClassifier
-    from ccenv.annexes.deploy.generate import Written
+    from ccenv.annexes.deploy.generate import GeneratedText
 
 
 def paragraph(
@@ -22,7 +22,7 @@ def paragraph(
     length: int,
     seed: int,
     temperature: float,
-) -> tuple[str, "Written"]:
+) -> tuple[str, "GeneratedText"]:
     """What is written behind a start, as text and as symbols, with what it took."""
     from ccenv.annexes.data.windows import coding
     from ccenv.annexes.deploy.generate import least_start, write

@@ -228,7 +228,7 @@ MOST = 1000
 
 
 @dataclass(frozen=True)
-class Walked:
+class WalkedInputs:
     """The first test inputs of a run, each once; of sequences all positions, one behind the other.
 
     Then n counts positions.
@@ -250,7 +250,9 @@ class Walked:
     """so many neighbouring rows are one sequence."""
 
 
-def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None = None) -> Walked:
+def walk_inputs(
+    rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None = None
+) -> WalkedInputs:
     """Asks the policy for its masks of the first test inputs, as the run's evaluation did.
 
     Args:
@@ -270,7 +272,7 @@ def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None
     by_gate = [[step.outcome for step in steps[gate::gates]] for gate in range(gates)]
     last: list[Any] = by_gate[-1]
     spent = torch.stack([in_order([one.macs for one in found]) for found in by_gate], dim=1)
-    return Walked(
+    return WalkedInputs(
         inputs=simulator.data.batch(torch.arange(count * simulator.positions))[0],
         labels=in_order([one.labels for one in last]),
         masks=tuple(in_order([one.mask for one in found]) for found in by_gate),

@@ -18,7 +18,7 @@ from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
 from ccenv.networks.core.parameters import weights_of
 from ccenv.runs.engine.metadata import values_over
-from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
+from ccenv.runs.replay.rebuilt import Rebuilt, WalkedInputs, walk_inputs
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000
@@ -32,7 +32,7 @@ NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
 
 
-def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[Walked]]:
+def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[WalkedInputs]]:
     """Walks test inputs at each of a run's cost weights or budgets; once where it has one alone.
 
     Returns:
@@ -128,7 +128,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     }
 
 
-def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
+def orders_of(walked: Sequence[WalkedInputs]) -> dict[str, list[int]]:
     """Name of an order -> test inputs in it, or test sequences, by means over their positions."""
     first = walked[0]
     nll = first.nll.unflatten(0, (-1, first.positions)).mean(dim=1)
@@ -183,7 +183,7 @@ def network_view(network: Any) -> tuple[View | None, str]:
     return {"layers": [layer_view(one) for one in maps]}, ""
 
 
-Walks = Sequence[Sequence[Walked]]
+Walks = Sequence[Sequence[WalkedInputs]]
 """For each run its walks, one at each of its cost weights."""
 
 
@@ -249,7 +249,9 @@ MOST_NAMED = 3
 """Classes, or last symbols of a text, that are named."""
 
 
-def blocks_seen(walked: Walked, letters: np.ndarray | None = None) -> list[list[dict[str, Any]]]:
+def blocks_seen(
+    walked: WalkedInputs, letters: np.ndarray | None = None
+) -> list[list[dict[str, Any]]]:
     """For each gate and block its share of inputs, classes, and picture or last symbols.
 
     Returns:
@@ -260,7 +262,7 @@ def blocks_seen(walked: Walked, letters: np.ndarray | None = None) -> list[list[
     return [[seen_by(walked, kept, letters) for kept in mask.T] for mask in walked.masks]
 
 
-def seen_by(walked: Walked, kept: Tensor, letters: np.ndarray | None) -> dict[str, Any]:
+def seen_by(walked: WalkedInputs, kept: Tensor, letters: np.ndarray | None) -> dict[str, Any]:
     """What one block sees.
 
     Args:

@@ -24,7 +24,7 @@ from ccenv.annexes.deploy.export_content import is_greedy
 
 
 @dataclass(frozen=True)
-class Written:
+class GeneratedText:
     """What a predictor wrote."""
 
     symbols: list[int]
@@ -44,7 +44,7 @@ def write(
     temperature: float = 1.0,
     *,
     cached: bool = True,
-) -> Written:
+) -> GeneratedText:
     """Writes symbol by symbol.
 
     Args:
@@ -93,7 +93,7 @@ def write(
         kept += sum(int(mask.sum()) for mask in masks)
         blocks += sum(mask.numel() for mask in masks)
     seconds = time.perf_counter() - begin
-    return Written(text[len(start) :], kept / blocks, seconds)
+    return GeneratedText(text[len(start) :], kept / blocks, seconds)
 
 
 def drawn_symbol(logits: Tensor, generator: torch.Generator, temperature: float) -> int:

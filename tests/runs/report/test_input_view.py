@@ -15,7 +15,7 @@ from ccenv.envs.rendering import small_png_uri
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, walk_inputs
+from ccenv.runs.replay.rebuilt import Rebuilt, WalkedInputs, check_finished, walk_inputs
 from ccenv.runs.report import inputs as views
 from ccenv.runs.report import publish as pages
 from ccenv.runs.report.inputs import blocks_seen, floats, network_view
@@ -138,7 +138,7 @@ def test_a_block_sees_the_mean_of_the_inputs_for_which_it_is_computed():
     inputs = torch.tensor([[0.0] * 4, [1.0] * 4, [0.5] * 4])
     mask = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 1, 0]]).bool()
     labels = torch.tensor([0, 1, 2])
-    walked = Walked(inputs, labels, (mask,), mask, inputs, inputs[:, 0])
+    walked = WalkedInputs(inputs, labels, (mask,), mask, inputs, inputs[:, 0])
     [[some, every, none]] = blocks_seen(walked)
     assert some["picture"] == small_png_uri(np.full(4, 0.25, np.float32), 32)
     assert every["picture"] == small_png_uri(np.full(4, 0.5, np.float32), 32)

@@ -16,7 +16,7 @@ from ccenv.annexes.networks.gating.trace import (
     Following,
     Instruction,
     Layout,
-    Lost,
+    NotOfRows,
     Ref,
     RowsAlong,
     Trace,
@@ -288,7 +288,7 @@ def inputs_of(node: Instruction, trace: Trace, path: str) -> dict[str, RowsAlong
         if isinstance(layout, RowsAlong):
             found[name] = layout
         elif not all(isinstance(leaf, Fixed | Following) for leaf in leaves_of(layout)):
-            whys = [leaf.why for leaf in leaves_of(layout) if isinstance(leaf, Lost)]
+            whys = [leaf.why for leaf in leaves_of(layout) if isinstance(leaf, NotOfRows)]
             why = whys[0] if whys else "holds a number of rows, or several tensors"
             raise ValueError(
                 f"expected what {path!r} works on to have a dimension for the batch alone, got a "

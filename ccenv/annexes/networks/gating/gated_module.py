@@ -23,7 +23,7 @@ from ccenv.annexes.networks.gating.trace import (
     Following,
     Instruction,
     Layout,
-    Lost,
+    NotOfRows,
     RowsAlong,
     Trace,
     answer_here,
@@ -159,7 +159,7 @@ def check_alive(found: Trace, places: Sequence[GatePlace]) -> None:
         alive = [name for name, end in last.items() if order.get(name, -1) < now <= end]
         for name in alive:
             for leaf in leaves_of(found.layouts[name]):
-                if isinstance(leaf, Lost):
+                if isinstance(leaf, NotOfRows):
                     raise ValueError(
                         f"expected what is alive at {place.unit.path!r} to have a dimension for "
                         f"the batch alone, but {name!r} {leaf.why}; gate the module around it"

@@ -44,7 +44,7 @@ class Following:
 
 
 @dataclass(frozen=True)
-class Lost:
+class NotOfRows:
     """What cannot be moved along with rows."""
 
     why: str
@@ -56,7 +56,7 @@ BY_HAND = (
 )
 """What to do where code around the layers cannot be followed."""
 Layout = Any
-"""`RowsAlong`, `PerRow`, `Fixed`, `Following` or `Lost`; or a tuple, list or dict of these."""
+"""`RowsAlong`, `PerRow`, `Fixed`, `Following` or `NotOfRows`; or a tuple, list or dict of these."""
 
 
 def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
@@ -88,28 +88,30 @@ def layout_of(one: Any, two: Any) -> Layout:
     try:
         return mapped(leaf_layout, one, two)
     except (ValueError, KeyError, TypeError):
-        return Lost("has another structure for two rows than for one")
+        return NotOfRows("has another structure for two rows than for one")
 
 
 def leaf_layout(one: Any, two: Any) -> Layout:
     """`layout_of` for what is no tuple, list or dict."""
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         if one.ndim != two.ndim:
-            return Lost("has another number of dimensions for two rows than for one")
+            return NotOfRows("has another number of dimensions for two rows than for one")
         differ = [i for i, (a, b) in enumerate(zip(one.shape, two.shape, strict=True)) if a != b]
         if not differ:
             return Fixed()
         if len(differ) == 1 and (one.shape[differ[0]], two.shape[differ[0]]) == (1, 2):
             return RowsAlong(differ[0])
-        return Lost(f"mixes rows with something else: {list(one.shape)}, {list(two.shape)} for two")
+        return NotOfRows(
+            f"mixes rows with something else: {list(one.shape)}, {list(two.shape)} for two"
+        )
     if isinstance(one, Following):
         return Following()
     if type(one) is type(two) is int and one != two:
-        return PerRow(one) if two == 2 * one else Lost("is no multiple of the number of rows")
+        return PerRow(one) if two == 2 * one else NotOfRows("is no multiple of the number of rows")
     try:
-        return Fixed() if bool(one == two) else Lost("depends on the number of rows")
+        return Fixed() if bool(one == two) else NotOfRows("depends on the number of rows")
     except (RuntimeError, TypeError, ValueError):
-        return Lost("depends on the number of rows")
+        return NotOfRows("depends on the number of rows")
 
 
 def at_rows(value: Any, layout: Layout, rows: Tensor) -> Any:
