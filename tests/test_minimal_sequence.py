@@ -1,12 +1,8 @@
 """`ccenv/minimal_sequence.py` and the core agree, and a fault planted in either is found."""
 
 import ast
-import contextlib
-import inspect
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType
 
 import pytest
 import torch
@@ -15,18 +11,12 @@ from hypothesis import strategies as st
 
 from ccenv import minimal_sequence
 from ccenv.agents.advantages import above_mean
-from ccenv.agents.distributions import IndependentBlocks, keep_probability
 from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.scores import ScoredAgent
 from ccenv.annexes.data.tasks import in_positions
-from ccenv.annexes.networks.baselines.skip_gru import SkipGRU as CoreGRU
 from ccenv.base.seeding import stream
-from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.rewards import plain
 from ccenv.simulator import rollout as rollouts
-from ccenv.simulator import sequences
-from ccenv.simulator.cotraining import CoTraining, by_gate
 from ccenv.simulator.simulator import Simulator
+from tests.test_planted_faults import fault, planted
 
 SEQUENCES = 7
 PAYS = {"nll": "nll_minus_cost", "accuracy": "accuracy_minus_cost"}
@@ -291,98 +281,103 @@ def test_the_program_reaches_the_error_of_always_updating_at_a_third_of_its_cost
     assert policy[2] < 1 / 3
 
 
-OURS = minimal_sequence
 FAULTS = {
-    "the surprise is of the answer behind": (
-        OURS.SkipGRU.look,
-        "before.answer, symbol",
-        "before.answer.roll(1, 1), symbol",
+    "the surprise is of the answer behind": fault(
+        "minimal_sequence:SkipGRU.look", "before.answer, symbol", "before.answer.roll(1, 1), symbol"
     ),
-    "rows that skip update": (OURS.SkipGRU.step, "mask[:, 0].nonzero()", "(~mask[:, 0]).nonzero()"),
-    "a layer that nothing updates has a gradient": (OURS.SkipGRU.step, "if len(rows)", "if True"),
-    "the answer is of the state before": (
-        OURS.SkipGRU.step,
-        "self.head(state)",
-        "self.head(before.state)",
+    "rows that skip update": fault(
+        "minimal_sequence:SkipGRU.step", "mask[:, 0].nonzero()", "(~mask[:, 0]).nonzero()"
     ),
-    "the head is free": (OURS.SkipGRU.macs, "self.least_macs", "0"),
-    "reset and keep change places": (OURS.SkipGRU.updated, "reset, keep =", "keep, reset ="),
-    "the state is not carried": (
-        OURS.SkipGRU.walk,
+    "a layer that nothing updates has a gradient": fault(
+        "minimal_sequence:SkipGRU.step", "if len(rows)", "if True"
+    ),
+    "the answer is of the state before": fault(
+        "minimal_sequence:SkipGRU.step", "self.head(state)", "self.head(before.state)"
+    ),
+    "the head is free": fault("minimal_sequence:SkipGRU.macs", "self.least_macs", "0"),
+    "reset and keep change places": fault(
+        "minimal_sequence:SkipGRU.updated", "reset, keep =", "keep, reset ="
+    ),
+    "the state is not carried": fault(
+        "minimal_sequence:SkipGRU.walk",
         "carried = self.step(symbol, carried, mask)",
         "after = self.step(symbol, carried, mask); carried = carried._replace(answer=after.answer)",
     ),
-    "costs are gained": (OURS.play, "- cost_weight", "+ cost_weight"),
-    "an episode ends early": (OURS.play, "== len(wanted)\n", ">= len(wanted) - 1\n"),
-    "a return is its reward": (
-        OURS.reinforce,
-        "rollout.rewards.flip(0).cumsum(0).flip(0)",
-        "rollout.rewards",
+    "costs are gained": fault("minimal_sequence:play", "- cost_weight *", "+ cost_weight *"),
+    "an episode ends early": fault(
+        "minimal_sequence:play", "== len(wanted)\n", ">= len(wanted) - 1\n"
     ),
-    "a return is what was before": (OURS.reinforce, ".flip(0).cumsum(0).flip(0)", ".cumsum(0)"),
-    "the mean is over positions": (OURS.reinforce, "dim=1", "dim=0"),
-    "a skip has the probability of an update": (OURS.reinforce, "1 - p)", "p)"),
-    "probabilities are not bounded": (OURS.chance, "(1 - 2 * least)", "1"),
-    "gradients add up": (OURS.descend, "optimizer.zero_grad()", "pass"),
-    "core: a surprise is a likelihood": (
-        CoreGRU.read,
+    "a return is its reward": fault(
+        "minimal_sequence:reinforce", "rollout.rewards.flip(0).cumsum(0).flip(0)", "rollout.rewards"
+    ),
+    "a return is what was before": fault(
+        "minimal_sequence:reinforce", ".flip(0).cumsum(0).flip(0)", ".cumsum(0)"
+    ),
+    "the mean is over positions": fault("minimal_sequence:reinforce", "dim=1", "dim=0"),
+    "a skip has the probability of an update": fault("minimal_sequence:reinforce", "1 - p)", "p)"),
+    "probabilities are not bounded": fault("minimal_sequence:chance", "(1 - 2 * least)", "1"),
+    "gradients add up": fault("minimal_sequence:descend", "optimizer.zero_grad()", "pass"),
+    "core: a surprise is a likelihood": fault(
+        "annexes.networks.baselines.skip_gru:SkipGRU.read",
         "state.answer.logsumexp(dim=1) - likely",
         "likely - state.answer.logsumexp(dim=1)",
     ),
-    "core: rows that skip update": (
-        CoreGRU.step,
+    "core: rows that skip update": fault(
+        "annexes.networks.baselines.skip_gru:SkipGRU.step",
         "mask[:, 0].nonzero()",
         "(~mask[:, 0]).nonzero()",
     ),
-    "core: an update costs the head only": (
-        CoreGRU.macs,
+    "core: an update costs the head only": fault(
+        "annexes.networks.baselines.skip_gru:SkipGRU.macs",
         "self.dense_macs, self.least_macs(gate)",
         "self.least_macs(gate), self.dense_macs",
     ),
-    "core: the answer is not carried": (CoreGRU.advance, "hidden.answer", "0 * hidden.answer"),
-    "core: the state is not carried": (CoreGRU.advance, "hidden.state,", "0 * hidden.state,"),
-    "core: the first position twice": (
-        sequences.next_position,
-        "simulator.position += 1",
-        "simulator.position += 0",
+    "core: the answer is not carried": fault(
+        "annexes.networks.baselines.skip_gru:SkipGRU.advance", "hidden.answer", "0 * hidden.answer"
     ),
-    "core: sequences are drawn by position": (
-        sequences.draw_ahead,
+    "core: the state is not carried": fault(
+        "annexes.networks.baselines.skip_gru:SkipGRU.advance", "hidden.state,", "0 * hidden.state,"
+    ),
+    "core: the first position twice": fault(
+        "simulator.sequences:next_position", "simulator.position += 1", "simulator.position += 0"
+    ),
+    "core: sequences are drawn by position": fault(
+        "simulator.sequences:draw_ahead",
         "simulator.indices * simulator.positions + place",
         "simulator.indices + place",
     ),
-    "core: an episode ends at each position": (
-        Simulator.step,
+    "core: an episode ends at each position": fault(
+        "simulator.simulator:Simulator.step",
         "ends = outcome.is_last and",
         "ends = outcome.is_last or",
     ),
-    "core: MACs are of the episode before": (
-        GatedNetwork.add_macs,
-        "spent + step_macs",
-        "spent + 2 * step_macs",
+    "core: MACs are of the episode before": fault(
+        "networks.core.protocol:GatedNetwork.add_macs", "spent + step_macs", "spent + 2 * step_macs"
     ),
-    "core: costs are paid twice": (plain.nll_minus_cost, "-cost_weight", "-2 * cost_weight"),
-    "core: returns are of one position": (
-        rollouts.collect_rollout,
-        "rewards.flip(0).cumsum(0).flip(0)",
-        "rewards",
+    "core: costs are paid twice": fault(
+        "rewards.plain:nll_minus_cost", "-cost_weight", "-2 * cost_weight"
     ),
-    "core: error of the last position": (
-        rollouts.answers_of,
-        "torch.stack(parts).mean(dim=0)",
-        "parts[-1]",
+    "core: returns are of one position": fault(
+        "simulator.rollout:collect_rollout", "rewards.flip(0).cumsum(0).flip(0)", "rewards"
     ),
-    "core: advantages are returns": (above_mean, "of_gate - of_gate.mean()", "of_gate"),
-    "core: steps and rows change places": (by_gate, "dim=1", "dim=0"),
-    "core: log-probabilities of the others": (IndependentBlocks.log_prob, "mask,", "~mask,"),
-    "core: probabilities are not bounded": (keep_probability, "(1 - 2 * least)", "1"),
-    "core: a network learns of other sequences": (
-        CoTraining.next_loss,
-        "own[:, None] * length",
-        "own[:, None]",
+    "core: error of the last position": fault(
+        "simulator.rollout:answers_of", "torch.stack(parts).mean(dim=0)", "parts[-1]"
     ),
-    "core: the policy descends": (
-        ScoredAgent.surrogate,
+    "core: advantages are returns": fault(
+        "agents.advantages:above_mean", "of_gate - of_gate.mean()", "of_gate"
+    ),
+    "core: steps and rows change places": fault("simulator.cotraining:by_gate", "dim=1", "dim=0"),
+    "core: log-probabilities of the others": fault(
+        "agents.distributions:IndependentBlocks.log_prob", "mask,", "~mask,"
+    ),
+    "core: probabilities are not bounded": fault(
+        "agents.distributions:keep_probability", "(1 - 2 * least)", "1"
+    ),
+    "core: a network learns of other sequences": fault(
+        "simulator.cotraining:CoTraining.next_loss", "own[:, None] * length", "own[:, None]"
+    ),
+    "core: the policy descends": fault(
+        "agents.scores:ScoredAgent.surrogate",
         "loss + policy_gradient_loss",
         "loss - policy_gradient_loss",
     ),
@@ -396,30 +391,6 @@ FEW = (
 )
 
 
-def recompiled(function, old, new):
-    """A function's code with a piece of its text, which must be there, replaced."""
-    text = textwrap.dedent(inspect.getsource(function))
-    assert old in text, f"{function.__qualname__} has no {old!r} any more"
-    code = compile(text.replace(old, new), inspect.getsourcefile(function), "exec")
-    return next(
-        one
-        for one in code.co_consts
-        if isinstance(one, CodeType) and one.co_name == function.__name__
-    )
-
-
-@contextlib.contextmanager
-def planted(function, old, new):
-    function = inspect.unwrap(function)
-    assert isinstance(function, FunctionType)
-    before = function.__code__
-    function.__code__ = recompiled(function, old, new)
-    try:
-        yield
-    finally:
-        function.__code__ = before
-
-
 def survives():
     for check in CHECKS:
         for case in FEW:
@@ -430,9 +401,9 @@ def survives():
     return True
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault):
-    with planted(*FAULTS[fault]):
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found(name):
+    with planted(FAULTS[name]):
         assert not survives()
 
 
