@@ -222,9 +222,9 @@ FAULTS = [
     fault("agents.advantages:leave_twins_out", "/ (group_size - twins)", "/ group_size", "twins"),
     fault("agents.advantages:slope_sums", "(dim=1, keepdim=True)", "()", "slope"),
     fault(
-        "agents.reinforce:Reinforce.update",
-        " * (1 - self.progress) * entropy",
-        " * entropy",
+        "agents.scores:PolicyGradient.update",
+        "entropy_weight * (1 - self.progress)",
+        "entropy_weight",
         "reinforce",
         "training",
     ),
