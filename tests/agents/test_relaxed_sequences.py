@@ -227,16 +227,17 @@ def test_it_learns_an_update_that_pays_at_the_end_alone(name, seed):
     assert (verdict.masks[0] == marked).float().mean() > 0.99
 
 
+# What costs nothing may be learned either way: of four seeds two end with no update at all.
 @pytest.mark.parametrize("name", AGENTS_WITH_GRADIENT)
-def test_what_an_update_costs_decides_how_often_it_learns_to_update(name):
-    density = []
-    for cost_weight in (0.0, 30.0):
-        simulator = simulator_of(rows=32, reward_kwargs={"cost_weight": cost_weight})
-        agent = make_agent(name, simulator, learning_rate=0.1, target_density=0.5)
-        agent.learn(32 * 40)
-        density.append(ccenv.evaluate(simulator, agent).density[0])
-        assert simulator.network_version == 40
-    assert density[1] < 0.05 < 0.4 < density[0]
+def test_it_learns_to_update_no_state_where_updates_cost_more_than_they_are_worth(name):
+    simulator = simulator_of(rows=32, reward_kwargs={"cost_weight": 30.0})
+    agent = make_agent(name, simulator, learning_rate=0.1, target_density=0.5)
+    # Another seed begins with all updates or none: here it begins with nearly all.
+    torch.nn.init.constant_(agent.scores.last(0).bias, 5.0)
+    before = ccenv.evaluate(simulator, agent).density[0]
+    agent.learn(32 * 40)
+    assert simulator.network_version == 40
+    assert ccenv.evaluate(simulator, agent).density[0] < 0.05 < 0.5 < before
 
 
 class Forgets(SkipGRU):
