@@ -37,7 +37,7 @@ from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.abilities import Bounds, ability
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.simulator.step import Extension
+from ccenv.simulator.step import ExtendedSimulator, Extension
 
 NAMES = ("cost_weight", "budget")
 DISTRIBUTIONS = ("log_uniform", "uniform")
@@ -171,19 +171,19 @@ class Context(Extension):
                 "expected cost_weight in context or in reward_kwargs, got both; leave one out"
             )
 
-    def attach(self, simulator: Any) -> None:
+    def attach(self, simulator: ExtendedSimulator) -> None:
         """Puts its columns before the observations; ValueError of a budget that cannot be kept."""
         self.check_budget(simulator)
         dense_macs = simulator.dense_macs
         simulator.observe = observe_context(simulator.observe, self.ranges, {}, dense_macs)
 
-    def fix(self, simulator: Any, values: Mapping[str, float]) -> None:
+    def fix(self, simulator: ExtendedSimulator, values: Mapping[str, float]) -> None:
         """Narrows ranges to single values, shown as before; ValueError of impossible ones."""
         check_names(values, self.ranges, "name of this environment's context")
         self.ranges = self.ranges | read_context(values)
         self.check_budget(simulator)
 
-    def check_budget(self, simulator: Any) -> None:
+    def check_budget(self, simulator: ExtendedSimulator) -> None:
         """Refuses a budget below what is computed whatever the masks say (ValueError)."""
         if "budget" not in self.ranges:
             return
@@ -194,12 +194,12 @@ class Context(Extension):
                 f"say, got {self.ranges['budget'].low}"
             )
 
-    def seed(self, simulator: Any, seed: int) -> None:
+    def seed(self, simulator: ExtendedSimulator, seed: int) -> None:
         """Restarts the stream of cost weights and budgets."""
         self._stream = stream(seed, self.name)
         self.begin(simulator, simulator.num_images // simulator.group_size)
 
-    def begin(self, simulator: Any, num_inputs: int) -> None:
+    def begin(self, simulator: ExtendedSimulator, num_inputs: int) -> None:
         """Draws cost weights and budgets of the new episodes."""
         self._stream_before = self._stream.get_state()
         values: dict[str, Tensor] = {}
@@ -212,10 +212,11 @@ class Context(Extension):
         simulator.reward = dataclasses.replace(simulator.reward, prices=values.get("cost_weight"))
 
     def before_gate(
-        self, simulator: Any, mask: Tensor, values: Tensor | None
+        self, simulator: ExtendedSimulator, mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Skips blocks that the budget cannot pay."""
         if "budget" in self.values:
+            assert simulator.state is not None
             mask = affordable(simulator.network, simulator.state, mask, self.values["budget"])
         return mask, values
 
