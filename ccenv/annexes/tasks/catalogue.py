@@ -5,7 +5,7 @@ Nothing here imports torch: names are listed, and ids registered, without it.
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,9 @@ class Task:
     @functools.cached_property
     def problem(self) -> Any:
         """Data, network and values, see `ccenv.annexes.tasks.problem.Problem`."""
-        return own_part(self.kind)(**self.arguments)
+        kind = own_part(self.kind)
+        check_names(self.arguments, [one.name for one in fields(kind)], f"argument of {self.name}")
+        return kind(**self.arguments)
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
@@ -91,8 +93,17 @@ class Task:
 
     @functools.cached_property
     def reference(self) -> float:
-        """Expected return of the best rule that sees no input, likewise."""
-        return float(self.problem.reference())
+        """Expected return of the best rule that sees no input, likewise.
+
+        ValueError if the best policy earns no more: nothing could be scored.
+        """
+        reference = float(self.problem.reference())
+        if not self.optimum > reference:
+            raise ValueError(
+                f"expected {self.name} to have an optimum above its reference {reference:g}, got "
+                f"{self.optimum:g}; choose other arguments"
+            )
+        return reference
 
     @property
     def rule(self) -> str:
@@ -130,6 +141,10 @@ class Skill:
     """see `Task`."""
     budgets: Mapping[str, int] = field(default_factory=dict)
     """of levels whose budget is another."""
+
+    def __post_init__(self) -> None:
+        """Refuses the name of a level that there is not (ValueError)."""
+        check_names([self.quick, *self.budgets], self.levels, "level")
 
 
 SKILLS: dict[str, Skill] = {

@@ -7,6 +7,7 @@ of one unit, which cost the same, so that the cost of a mask is its share of all
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from ccenv.annexes.tasks.allocation import allocate
 from ccenv.annexes.tasks.problem import Problem, as_logits
 from ccenv.base.seeding import stream_seed
+from ccenv.base.values import positive_ints, shown
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.abilities import OwnWeights
@@ -66,6 +68,27 @@ class Choices(Problem):
     """numbers that say nothing, among which the sign is hidden."""
     inputs: int = 2048
     """to learn from, before the first change and behind each one; a multiple of `domains`."""
+
+    def __post_init__(self) -> None:
+        """Refuses a family that is none (ValueError), before its optimum is computed."""
+        if not isinstance(self.gates, Sequence):
+            raise ValueError(f"expected gates as (blocks, ...), got {shown(self.gates)}")
+        gates = positive_ints(self.gates, "gates")
+        chosen = gates[-1:] if self.only_last else gates
+        if self.sizes and (len(gates) > 1 or len(self.sizes) != self.domains):
+            raise ValueError(
+                f"expected sizes for each of {self.domains} domains at one gate, got "
+                f"{len(self.sizes)} at {len(gates)}"
+            )
+        if not self.sizes and min(chosen) < self.domains:
+            raise ValueError(
+                f"expected a block for each of {self.domains} domains at every gate that chooses, "
+                f"got gates of {list(gates)} blocks"
+            )
+        if self.inputs % self.domains:
+            raise ValueError(
+                f"expected inputs as a multiple of {self.domains} domains, got {self.inputs}"
+            )
 
     @property
     def rule(self) -> str:

@@ -15,7 +15,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import ccenv
 from ccenv.agents import AGENTS
-from ccenv.annexes.tasks.catalogue import PARTS, SCORE, SKILLS, TASKS
+from ccenv.annexes.tasks.catalogue import CHOICES, PARTS, SCORE, SKILLS, TASKS, Skill, Task
 from ccenv.annexes.tasks.choices import SPREAD, Choices
 from ccenv.annexes.tasks.loading import TRIPLES, Loading, qualities, values_of_documents
 from ccenv.annexes.tasks.refreshing import NOISE, best_places, posterior, values_of_staleness
@@ -245,6 +245,28 @@ def test_a_wrong_name_is_told_with_the_nearest(ask, said):
     with pytest.raises(ValueError, match=said.replace("[", r"\[")) as told:
         ask()
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"gates": 4}, r"expected gates as \(blocks, ...\), got 4"),
+        ({"gates": (4,), "domains": 5}, "a block for each of 5 domains at every gate"),
+        ({"gates": (4,), "inputs": 1022}, "inputs as a multiple of 4 domains, got 1022"),
+        ({"gates": (8, 8), "sizes": (1, 2, 3, 4)}, "sizes for each of 4 domains at one gate"),
+        ({"gate": (4,)}, "unknown argument of mine-a 'gate': did you mean 'gates'"),
+        ({"gates": (1,), "domains": 1}, "mine-a to have an optimum above its reference"),
+    ],
+)
+def test_a_task_that_is_none_is_refused_in_words(arguments, said):
+    task = Task("mine", "a", 1000, CHOICES, arguments)
+    with pytest.raises(ValueError, match=said):
+        assert task.problem is None or task.reference is None
+
+
+def test_a_skill_names_a_level_of_its_own():
+    with pytest.raises(ValueError, match="unknown level 'b'"):
+        Skill("mine", 1000, {"a": {"gates": (4,)}}, quick="b")
 
 
 @pytest.mark.parametrize("view", ["scalar", "vector", "sb3"])
