@@ -22,7 +22,7 @@ from ccenv.simulator.step import Extension
 EPISODES = ("input", "sequence")
 AHEAD = 2**18
 """Numbers of inputs that are drawn together, at most, unless one position's are more."""
-MasksAhead = list[tuple[Tensor, Tensor]]
+InputsAhead = list[tuple[Tensor, Tensor]]
 """Inputs and labels of the next positions, as far as they are drawn."""
 
 
@@ -53,7 +53,7 @@ def begin_position(simulator: Any, state: Any = None) -> EpisodeState:
     return dynamics.initial(simulator.network, images, labels, state=state)
 
 
-def draw_ahead(simulator: Any) -> MasksAhead:
+def draw_ahead(simulator: Any) -> InputsAhead:
     """Draws inputs and labels of the next positions, as many as `AHEAD` allows: one by one is slow.
 
     Each input has memory of its own, which begins where torch's does: else a product of it may take

@@ -38,7 +38,7 @@ from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
 from ccenv.simulator.sequences import (
-    MasksAhead,
+    InputsAhead,
     begin_position,
     check_combination,
     next_position,
@@ -141,7 +141,7 @@ class Simulator:
         self.state: EpisodeState | None = None
         self.position = 0
         """of the sequence, which is decided now; always 0 in episodes of one input."""
-        self.ahead: MasksAhead = []
+        self.ahead: InputsAhead = []
         self.rule: Rule | None = None
         """masks of windows before their last positions, see `ccenv.simulator.policy.follow`."""
         self.images_seed: int | None = None
