@@ -40,6 +40,7 @@ OPENED_ELSEWHERE = {
     "ccenv/sparse/cpu/codegen/compiled.py": "sources of the package, and a stamp in the cache",
     "ccenv/rewards/latency.py": "sources of the package",
     "ccenv/data/toy.py": "data of the package",
+    "ccenv/minimal.py": "data of the package",
     "ccenv/data/npz.py": "the user's own data, whose unpacked size is looked at first",
     "ccenv/annexes/data/files.py": "the user's own data",
     "ccenv/annexes/networks/pretrained/packages.py": "installed packages, by their checksums",

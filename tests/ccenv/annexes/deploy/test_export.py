@@ -230,7 +230,7 @@ def with_name(path, content, place, name):
 AGENT, NETWORK = ("agent", "class"), ("network", "builder")
 MISFITS = [
     (AGENT, "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
-    (AGENT, "ccenv.agents.reinforce:torch", "to be defined in ccenv.agents"),
+    (AGENT, "ccenv.agents.reinforce:dataclass", "to be defined in ccenv.agents"),
     (AGENT, "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
     (NETWORK, "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
     (NETWORK, "ccenv.base.checked_file:save_tree", "expected a builder of networks"),
