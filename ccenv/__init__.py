@@ -55,7 +55,7 @@ if not (_FOLDER / "agents").is_dir():
     __path__.append(str(_FOLDER.parent))
 
 modules_here.install()
-moved.install()
+moved.find_moved()
 register_all()
 register_tasks()
 

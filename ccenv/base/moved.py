@@ -62,7 +62,7 @@ class MovedModules(MetaPathFinder, Loader):
         sys.modules[module.__name__] = importlib.import_module(todays_module(module.__name__))
 
 
-def install() -> None:
+def find_moved() -> None:
     """Finds modules by their earlier names from now on; once is enough."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         # Before the others: these would find `ccenv.deploy.export` in the folder of `ccenv.deploy`,

@@ -272,7 +272,7 @@ def check_norms(network: nn.Module) -> None:
             )
 
 
-def state_of(network: Any, one: Tensor) -> Any:
+def state_before(network: Any, one: Tensor) -> Any:
     """What the positions before a window's last leave, [1, ...]; None of other networks."""
     windows = ability(network, PlaysWindows)
     return None if windows is None else windows.played(one, alone=True)
@@ -280,7 +280,7 @@ def state_of(network: Any, one: Tensor) -> Any:
 
 def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
     """Everything kept is the plain module, at its cost (laws 1, 14); returns what it does."""
-    state, keep = state_of(network, inputs[:1]), (lambda *_: None)
+    state, keep = state_before(network, inputs[:1]), (lambda *_: None)
     found = count(
         lambda x: network.logits(through(network, x, keep, "reference", state=state), "reference"),
         inputs[:1],
@@ -373,7 +373,7 @@ def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> N
         for row in range(len(inputs)):
             last = len(masks) - 1
             one = inputs[row : row + 1]
-            macs, hidden = counted(started, network, one, state_of(network, one))
+            macs, hidden = counted(started, network, one, state_before(network, one))
             for gate, mask in enumerate(masks):
                 spent, hidden = counted(
                     network.step, gate, hidden, mask[row : row + 1], None, exact(mask)

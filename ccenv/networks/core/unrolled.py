@@ -48,7 +48,7 @@ def along(
         yield hidden
 
 
-def under(network: Any, rule: Rule | None) -> Callable[[Any, Tensor], Any]:
+def by_rule(network: Any, rule: Rule | None) -> Callable[[Any, Tensor], Any]:
     """Plays a position under a rule, with everything kept under none; see `along`."""
 
     def run(state: Any, inputs: Tensor) -> Any:

@@ -36,7 +36,7 @@ from ccenv.networks.core.protocol import (
     group_of,
     repeat_rows,
 )
-from ccenv.networks.core.unrolled import along, under
+from ccenv.networks.core.unrolled import along, by_rule
 from ccenv.sparse.routes import hides_skipped
 
 
@@ -119,7 +119,7 @@ class SkipGRU(GatedNetwork):
         else:
             windows = windows_of(sequences.symbols, self.window, self.num_classes)
             places = ((seen,) for seen in windows.unbind(1))
-            walked = along(self, places, under(self, rule))
+            walked = along(self, places, by_rule(self, rule))
             behind = torch.stack([hidden.state for hidden in walked], dim=1)
         before = States(sequences, behind).before()
         symbol = inputs[:, -2] if self.window > 1 else inputs[:, -1]

@@ -41,7 +41,7 @@ from ccenv.annexes.networks.text.tokens import (
 from ccenv.networks.core.abilities import Continues, PlaysWindows
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities, Rule
-from ccenv.networks.core.unrolled import along, under
+from ccenv.networks.core.unrolled import along, by_rule
 
 CACHE, PLACES, MASK = "cache", "places", "mask"
 """Names of what a decoder is given next to the symbol."""
@@ -334,7 +334,7 @@ class GatedDecoder(GatedModule):
         found = sequences_of(inputs, self.num_classes)
         windows = windows_of(found.symbols, self.window, self.num_classes)
         places = ((seen,) for seen in windows[:, :-1].unbind(1))
-        last = deque(along(self, places, under(self, rule)), maxlen=1)
+        last = deque(along(self, places, by_rule(self, rule)), maxlen=1)
         state = self.advance(last[0]) if last else self.empty_state(windows[:, 0])
         assert state is not None
         at = found.symbols.shape[1] - 1 if len(inputs) == 1 else None
