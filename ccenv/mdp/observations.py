@@ -32,7 +32,7 @@ from ccenv.mdp.dynamics import (
     look,
     transition,
 )
-from ccenv.networks.core.abilities import LooksBehind, Norms, ability
+from ccenv.networks.core.abilities import Norms, ability
 from ccenv.networks.core.exit_state import early_answer
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.sparse import cpu
@@ -209,9 +209,8 @@ def make_observer(
     check_names([kind], OBSERVATIONS, "observation")
     gates = network.gates
     if kind == "layer_input":
-        behind = ability(network, LooksBehind)
-        last = 0 if behind is None else behind.last_look_size
-        return Observer(kind, (*(gate.look_size for gate in gates), last), network)
+        sizes = (*(gate.look_size for gate in gates), network.last_look_size)
+        return Observer(kind, sizes, network)
     pooled = pool(torch.zeros(1, *image_shape)).numel()
     norms = ability(network, Norms)
     norm_counts = [

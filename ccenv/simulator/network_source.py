@@ -10,7 +10,6 @@ from ccenv.base.registry import check_names, resolve
 from ccenv.base.values import as_settings, positive_ints
 from ccenv.data import Split, check_alike, dataset_name
 from ccenv.networks import NETWORKS
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.precision import in_dtype
@@ -87,7 +86,7 @@ def with_weights(simulator: Any, dtype: str) -> Any:
     called = dataset_name(simulator.dataset)
     if weights == "shipped":
         take_shipped(network, source, called, simulator.transforms)
-    has_own = isinstance(source.builder, nn.Module) or OwnWeights in network.abilities
+    has_own = isinstance(source.builder, nn.Module) or network.has_own_weights
     if weights == "frozen" and not has_own:
         train = simulator.load("train")
         check_alike(simulator.data, train, called)

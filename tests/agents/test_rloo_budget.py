@@ -16,7 +16,6 @@ from ccenv.data import Split
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp import dynamics
 from ccenv.mdp.observations import LAST_SYMBOLS, certainty
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
 from ccenv.simulator.rollout import walk
@@ -69,7 +68,7 @@ def stepwise(input_shape=(1, 1, IN_FEATURES), num_classes=NUM_LABELS + 1):
         head.weight[:NUM_LABELS] = 16 * torch.eye(NUM_LABELS).repeat(1, NUM_DOMAINS)
         head.bias.copy_(torch.tensor([0.0, 0.0, 14.0]))
     network = GatedSequential(start, [Steps()], head, torch.zeros(1, *input_shape))
-    network.abilities += (OwnWeights,)
+    network.has_own_weights = True
     return network.eval()
 
 

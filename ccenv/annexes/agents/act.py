@@ -27,7 +27,6 @@ from ccenv.agents.base import descend
 from ccenv.annexes.agents.halting import HaltingAgent
 from ccenv.annexes.agents.straight_through_ops import LiveWalk, loss_under, shows_gradient
 from ccenv.base.values import check_at_least_zero, check_within
-from ccenv.networks.core.abilities import Repeats, ability
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.rollout import Rollout
 
@@ -128,8 +127,7 @@ class Act(HaltingAgent):
 
 def repeats(network: GatedNetwork) -> bool:
     """Whether one block makes several steps: it says so, or a weight stands under several names."""
-    found = ability(network, Repeats)
-    if found is not None and found.repeats > 1:
+    if network.repeats > 1:
         return True
     names = network.named_parameters(remove_duplicate=False)
     return sum(1 for _ in names) > sum(1 for _ in network.parameters())

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ccenv.data import Fitted, load_split, preprocessing
 from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform, through
 from ccenv.mdp.observations import LAST_SYMBOLS, num_symbols_of
-from ccenv.networks.core.abilities import ReadsSymbols, ability
 from ccenv.networks.core.protocol import GatedNetwork
 
 
@@ -29,8 +28,7 @@ def images_of(simulator: Any) -> dict[str, Any]:
 def known_symbols(network: GatedNetwork, observation: str) -> int | None:
     """Inputs hold symbols below it, for network and policy; None if neither says what it knows."""
     policy = num_symbols_of(network) if observation == LAST_SYMBOLS else None
-    reads = ability(network, ReadsSymbols)
-    known = ((reads and reads.symbols_read) or network.num_symbols, policy)
+    known = (network.symbols_read or network.num_symbols, policy)
     return min((number for number in known if number), default=None)
 
 

@@ -22,7 +22,6 @@ from ccenv.base.seeding import stream_seed
 from ccenv.base.values import positive_ints, shown
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows
 from ccenv.networks.stages.linear import Experts
@@ -333,5 +332,5 @@ def choices_network(problem: Choices) -> GatedSequential:
     }
     example = torch.zeros(1, seen + problem.domains + 1)
     network = GatedSequential(nn.ConstantPad1d((0, 2), 0.0), parts, Answer(problem), example)
-    network.abilities += (OwnWeights,)
+    network.has_own_weights = True
     return network.eval()

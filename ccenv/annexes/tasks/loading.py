@@ -25,7 +25,7 @@ from ccenv.annexes.tasks.problem import (
 from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.abilities import Continues, OwnWeights
+from ccenv.networks.core.abilities import Continues
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
@@ -77,7 +77,8 @@ class Documents(GatedSequential):
     No state goes on from token to token but what lies in memory, which is the environment's.
     """
 
-    abilities: Abilities = (*GatedSequential.abilities, Continues, OwnWeights)
+    abilities: Abilities = (*GatedSequential.abilities, Continues)
+    has_own_weights = True
 
     def __init__(
         self,

@@ -15,7 +15,6 @@ from ccenv.base.seeding import stream
 from ccenv.base.values import Sizes, positive_ints
 from ccenv.data.registry import SPLITS
 from ccenv.data.split import Split
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.mlp import GatedMLP, linear_at
 from ccenv.networks.core.sequential import GatedSequential
@@ -93,7 +92,7 @@ def probe_network(
             linear_at(network.layers, index).weight.copy_(passing)
         head.weight[:NUM_LABELS] = 4 * torch.eye(NUM_LABELS).repeat(1, NUM_DOMAINS)
         head.bias[NUM_LABELS] = 1.0
-    network.abilities += (OwnWeights,)
+    network.has_own_weights = True
     return network
 
 
@@ -152,7 +151,7 @@ def with_own_weights(parts: Mapping[str, nn.Module]) -> GatedSequential:
     """The probe's network of these parts, which is never trained."""
     stem = nn.Sequential(nn.Flatten(), nn.ConstantPad1d((0, NUM_LABELS), 0.0))
     network = GatedSequential(stem, parts, answering(), torch.zeros(1, 1, 1, IN_FEATURES))
-    network.abilities += (OwnWeights,)
+    network.has_own_weights = True
     return network.eval()
 
 

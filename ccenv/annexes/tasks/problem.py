@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.abilities import Bounds, Continues, Owns, OwnWeights
+from ccenv.networks.core.abilities import Bounds, Continues, Owns
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork
 
 SIZES = {"train": 2048, "validation": 512, "test": 1024}
@@ -109,7 +109,8 @@ class OneGate(GatedNetwork):
     A subclass defines what goes on from position to position and what is seen of it.
     """
 
-    abilities: Abilities = (Continues, OwnWeights, Owns, Bounds)
+    abilities: Abilities = (Continues, Owns, Bounds)
+    has_own_weights = True
     num_classes = 2
     dense_macs = 1
 

@@ -24,7 +24,6 @@ from ccenv.annexes.tasks.problem import Problem
 from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.abilities import OwnWeights
 
 Floats = NDArray[np.float64]
 FOLDS = 5
@@ -70,7 +69,7 @@ class Real(Problem):
     def network(self) -> TableNetwork:
         """See `Problem`."""
         network = TableNetwork(self.tables, "right")
-        network.abilities += (OwnWeights,)
+        network.has_own_weights = True
         return network
 
     def value(self, outcome: StepOutcome, cost_weight: Any) -> Tensor:

@@ -98,32 +98,11 @@ class PlaysWindows:
         raise NotImplementedError
 
 
-class ReadsSymbols:
-    """Inputs may hold other symbols than the `num_symbols` that policies know."""
-
-    symbols_read: int | None
-    """how many, with the missing one if it reads that; None: `num_symbols`."""
-
-
-class Repeats:
-    """Its layers run several times, with the same weights."""
-
-    repeats: int
-    """how often."""
-
-
 class Flat:
     """Inputs are so many numbers, whatever their shape."""
 
     in_features: int
     """how many."""
-
-
-class LooksBehind:
-    """Has a look behind its last gate, too."""
-
-    last_look_size: int
-    """columns of `look(len(gates), hidden)`."""
 
 
 class Packs:
@@ -132,10 +111,6 @@ class Packs:
     def pack(self) -> None:
         """Promises that they do, so that kernels may keep copies."""
         raise NotImplementedError
-
-
-class OwnWeights:
-    """Its builder has set the weights, so that none are learned beforehand."""
 
 
 class Doubts:
@@ -202,13 +177,6 @@ class Beforehand:
     def learn_beforehand(self, split: Any) -> None:
         """Learns frozen weights from a split, in place of random masks."""
         raise NotImplementedError
-
-
-class OpenLengths:
-    """Learns how long some tensors of its state are."""
-
-    open_lengths: tuple[str, ...]
-    """their names."""
 
 
 class Scheduled:

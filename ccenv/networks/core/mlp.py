@@ -19,7 +19,7 @@ from ccenv.base.checks import all_finite
 from ccenv.base.machine import check_fits
 from ccenv.base.masks import spread_to_units
 from ccenv.base.values import Sizes, positive_int, positive_ints, shown
-from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns, Packs
+from ccenv.networks.core.abilities import Bounds, Flat, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, group_of
 from ccenv.sparse import cpu
@@ -52,7 +52,7 @@ class LayeredNetwork(GatedNetwork):
     A subclass makes the layers.
     """
 
-    abilities: Abilities = (Norms, Owns, Bounds, LooksBehind, Packs)
+    abilities: Abilities = (Norms, Owns, Bounds, Packs)
     layers: nn.ModuleList
     """of each gate its linear layer, perhaps others behind them."""
     activation: Any

@@ -145,8 +145,18 @@ class GatedNetwork(nn.Module):
     """what else it can do: classes of `ccenv.networks.core.abilities` whose parts it has."""
     num_symbols: int | None = None
     """different symbols of a network of tokens; None of others."""
+    symbols_read: int | None = None
+    """symbols that inputs may hold where these are others than policies know; else None."""
     look_tokens: int = 4
     """last symbols of an input that `observation="symbols"` shows."""
+    last_look_size: int = 0
+    """columns of `look(len(gates), hidden)`, where there is a look behind the last gate, too."""
+    repeats: int = 1
+    """how often its layers run, with the same weights."""
+    has_own_weights: bool = False
+    """whether its builder has set the weights, so that none are learned beforehand."""
+    open_lengths: tuple[str, ...] = ()
+    """names of tensors of its state whose length is learned."""
 
     @property
     def num_blocks(self) -> tuple[int, ...]:

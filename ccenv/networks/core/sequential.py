@@ -47,8 +47,6 @@ class GatedSequential(FlowNetwork):
     """
 
     abilities: Abilities = (*FlowNetwork.abilities, Packs)
-    symbols_read: int | None
-    """see `ReadsSymbols`, of networks that have this ability."""
 
     @checks_types
     def __init__(

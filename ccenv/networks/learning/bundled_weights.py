@@ -20,7 +20,6 @@ from ccenv.base.machine import user_cache
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.transforms import is_of_chance, make_transform
 from ccenv.networks import NETWORKS
-from ccenv.networks.core.abilities import OpenLengths, ability
 from ccenv.networks.core.protocol import GatedNetwork
 
 PACKAGED = Path(__file__).parents[1] / "weights"
@@ -54,15 +53,15 @@ def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) ->
 
 
 def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads weights of a network and the texts stored with them; see `OpenLengths`.
+    """Reads weights of a network and the texts stored with them; see `GatedNetwork.open_lengths`.
 
     OSError if there is no such file, or it cannot be read; ValueError if it is damaged or without a
     checksum, of another network, or not finite.
     """
     tensors, texts = read_checked(path)
-    wanted, opened = network.state_dict(), ability(network, OpenLengths)
+    wanted = network.state_dict()
     for name in sorted({*tensors, *wanted}):
-        any_length = opened is not None and name in opened.open_lengths
+        any_length = name in network.open_lengths
         expected, got = (kind_of(found, name, any_length) for found in (wanted, tensors))
         if expected != got:
             raise ValueError(

@@ -9,7 +9,6 @@ from torch import nn
 from ccenv.annexes.networks.pretrained import efficientnet as lite
 from ccenv.annexes.networks.pretrained.packages import packaged_path
 from ccenv.data.split import Split
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.protocol import forward
 from tests.ccenv.networks.tiny import MOBILE
 
@@ -131,7 +130,7 @@ def test_imagenets_weights_all_have_their_place():
     network = lite.efficientnet_lite0(image_size=32)
     names = [gate.name for gate in network.gates]
     assert names == [f"blocks.{i}" for i in (2, 4, 6, 7, 9, 10, 12, 13, 14)]
-    assert OwnWeights in network.abilities
-    assert OwnWeights not in lite.efficientnet_lite0(num_classes=10, image_size=32).abilities
+    assert network.has_own_weights
+    assert not lite.efficientnet_lite0(num_classes=10, image_size=32).has_own_weights
     own = sum(parameter.numel() for parameter in network.parameters())
     assert own == 4_652_008

@@ -12,7 +12,6 @@ from ccenv.annexes.networks.text.embedding import TokenMLP
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks import NETWORKS as BY_NAME
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.mlp import GatedMLP
@@ -202,7 +201,7 @@ def built(name, seed=0):
     network = builder().eval()
     with torch.no_grad():
         for kind, parameter in network.named_parameters():
-            if OwnWeights not in network.abilities and not parameter.any():
+            if not network.has_own_weights and not parameter.any():
                 parameter.normal_(std=0.5)
             assert parameter.isfinite().all(), kind
         for norm in (m for m in network.modules() if isinstance(m, NORMS)):

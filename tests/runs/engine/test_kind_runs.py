@@ -13,7 +13,6 @@ from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.base.files import sealed
 from ccenv.data import load_split
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.vision.residual import resnet
 from ccenv.runs.api import Run
 from ccenv.runs.config.settings import make_plan
@@ -95,7 +94,7 @@ def brightness(network, state):
 
 def own_resnet(input_shape, num_classes, width=4):
     network = resnet(input_shape, num_classes, depth=8, width=width)
-    network.abilities += (OwnWeights,)
+    network.has_own_weights = True
     return network
 
 

@@ -15,7 +15,6 @@ from ccenv import GatedMLP
 from ccenv.agents.base import Agent
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.checked_file import read_checked
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
@@ -55,7 +54,7 @@ def cost_only(outcome, price: float = 1.0):
 
 
 class Wide(GatedMLP):
-    abilities = (*GatedMLP.abilities, OwnWeights)
+    has_own_weights = True
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ccenv.annexes.networks.text.tokens import (
     window_length,
 )
 from ccenv.base.values import Sizes, positive_ints
-from ccenv.networks.core.abilities import PlaysWindows, ReadsSymbols
+from ccenv.networks.core.abilities import PlaysWindows
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities, Rule
 from ccenv.networks.core.sequential import GatedSequential
@@ -91,7 +91,6 @@ def pruned_bytes(
     widths = [stem.out_features, *positive_ints(units, "units", allow_none=True)]
     layers = PrunedLayers(fully_connected([*widths, num_classes], last_bias=False), num_classes)
     network = PrunedNetwork(layers, num_classes, example, macs, (begin, end), stem)
-    network.abilities += (ReadsSymbols,)
     network.symbols_read = num_classes
     return network
 
@@ -119,7 +118,6 @@ def cascade_bytes(
     example = a_window(input_shape, context, "cascade_bytes")
     stem = LastEmbeddings(num_classes, embedding_size, context)
     network = cascade_on(stem, stem.out_features, num_classes, first, then, example)
-    network.abilities += (ReadsSymbols,)
     network.symbols_read = num_classes
     return network
 
@@ -185,7 +183,6 @@ def hashed_ngrams(
     )
     layer = output_matrices(units, num_blocks, num_classes)
     network = GatedSequential(stem, {"logits": layer}, OutputBias(num_classes), example)
-    network.abilities += (ReadsSymbols,)
     network.num_symbols, network.symbols_read = num_symbols, num_classes + 1
     return network
 

@@ -34,10 +34,9 @@ from ccenv.annexes.networks.gating.trace import (
     part_of,
 )
 from ccenv.base.masks import spread_to_units
-from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, Flow, FlowNetwork, leave
-from ccenv.networks.core.protocol import Abilities, Gate, Unread, group_of
+from ccenv.networks.core.protocol import Gate, Unread, group_of
 from ccenv.networks.core.stage import pooled
 from ccenv.sparse.routes import hides_skipped
 
@@ -248,7 +247,7 @@ class Walk:
 class GatedModule(FlowNetwork):
     """A model that is walked through call by call, some children gated; `gate` makes it."""
 
-    abilities: Abilities = (*FlowNetwork.abilities, OwnWeights)
+    has_own_weights = True
 
     def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
         """Cuts a model in eval mode at the gated calls; `measure` comes behind."""

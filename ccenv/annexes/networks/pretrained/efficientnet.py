@@ -23,7 +23,7 @@ from ccenv.annexes.networks.pretrained.packages import (
 from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
 from ccenv.data import Split
-from ccenv.networks.core.abilities import Beforehand, OwnWeights
+from ccenv.networks.core.abilities import Beforehand
 from ccenv.networks.core.protocol import Abilities, through
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.vision.residual import ResidualUnit
@@ -224,7 +224,7 @@ def efficientnet_lite0(
     network = kind(stem, blocks, last, torch.zeros(1, *input_shape))
     if tensors is not None:
         load_lite0(network, tensors, is_own)
-        network.abilities += (OwnWeights,) if is_own else ()
+        network.has_own_weights = is_own
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, unused-ignore]
 
 

@@ -18,9 +18,7 @@ from ccenv.annexes.networks.pretrained.packages import (
     has_package_weights,
     needed,
 )
-from ccenv.networks.core.abilities import OwnWeights, ReadsSymbols
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.vision.residual import ResidualUnit
 
@@ -135,8 +133,6 @@ class NextToken(nn.Module):
 
 class Llama(GatedSequential):
     """Predicts the next token at every position of a window, not only behind its last."""
-
-    abilities: Abilities = (*GatedSequential.abilities, ReadsSymbols)
 
     def __init__(self, length: int, sizes: LlamaSizes) -> None:
         """Draws random weights; the MACs are those of windows of a length."""
@@ -264,5 +260,5 @@ def smollm2(
     with torch.device("meta"):
         network = Llama(input_shape[0], sizes)
     load_smollm2(network, tensors)
-    network.abilities += (OwnWeights,)
+    network.has_own_weights = True
     return network.eval()

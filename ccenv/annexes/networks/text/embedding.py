@@ -24,10 +24,9 @@ from ccenv.base.machine import check_fits
 from ccenv.base.masks import spread_to_units
 from ccenv.base.registry import check_names
 from ccenv.base.values import Sizes, positive_ints
-from ccenv.networks.core.abilities import ReadsSymbols
 from ccenv.networks.core.lowering import Affine, Embed, Lowered, RowTable
 from ccenv.networks.core.mlp import LayeredNetwork, MLPHidden, linear_at, linear_stack
-from ccenv.networks.core.protocol import Abilities, Unread, repeat_rows, rows_each
+from ccenv.networks.core.protocol import Unread, repeat_rows, rows_each
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import zero_where_skipped
 
@@ -56,7 +55,6 @@ class EndedHidden(MLPHidden):
 class TokenMLP(LayeredNetwork):
     """Predicts the next symbol of a text: embeddings, gated hidden layers, logits."""
 
-    abilities: Abilities = (*LayeredNetwork.abilities, ReadsSymbols)
     activation = "relu"
     num_symbols: int
 

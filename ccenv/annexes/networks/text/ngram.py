@@ -28,7 +28,7 @@ from ccenv.annexes.networks.text.tokens import (
 )
 from ccenv.base.values import positive_ints
 from ccenv.data.split import Split
-from ccenv.networks.core.abilities import Beforehand, Bounds, OpenLengths, ReadsSymbols
+from ccenv.networks.core.abilities import Beforehand, Bounds
 from ccenv.networks.core.protocol import (
     Abilities,
     Gate,
@@ -189,7 +189,7 @@ class Ngram(GatedNetwork):
     leaves everything to shorter contexts; without any, symbols are as frequent as in the text.
     """
 
-    abilities: Abilities = (Beforehand, OpenLengths, Bounds, ReadsSymbols)
+    abilities: Abilities = (Beforehand, Bounds)
     often: Tensor
     """float32 [num_classes]; how frequent single symbols are."""
 

@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, relu
 from ccenv.annexes.networks.text.patches import PatchedNetwork
 from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts, ReadsSymbols
+from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import Abilities, Gate, group_of, repeat_rows
 from ccenv.networks.stages.linear import in_major_linear
@@ -184,7 +184,7 @@ class Stream:
 class Streaming(PatchedNetwork):
     """A stream with an answer after every chunk; its gates decide about refreshes."""
 
-    abilities: Abilities = (AnswersOften, Bounds, Doubts, ReadsSymbols)
+    abilities: Abilities = (AnswersOften, Bounds, Doubts)
 
     def __init__(
         self,

@@ -60,14 +60,7 @@ from ccenv.annexes.networks.text.tokens import (
 )
 from ccenv.base.masks import as_mask, full_mask, gate_values_of
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import (
-    Bounds,
-    Continues,
-    Exits,
-    Owns,
-    PlaysWindows,
-    Repeats,
-)
+from ccenv.networks.core.abilities import Bounds, Continues, Exits, Owns, PlaysWindows
 from ccenv.networks.core.exit_state import Flow, exit_look
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import (
@@ -88,7 +81,7 @@ INITIAL_STD = 0.1
 class LanguageModel(GatedNetwork):
     """A causal transformer over symbols; gates for parts of each layer, its experts by default."""
 
-    abilities: Abilities = (Exits, Continues, PlaysWindows, Owns, Bounds, Repeats)
+    abilities: Abilities = (Exits, Continues, PlaysWindows, Owns, Bounds)
     num_symbols: int
 
     def __init__(

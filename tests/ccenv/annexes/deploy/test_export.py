@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import inspect
 import itertools
 import json
 import math
@@ -27,6 +26,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import train
+from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.store import folder
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
@@ -271,7 +271,7 @@ def changed(node, at, values):
 
 
 SPARED = ("draw", "validation_error", "kwargs", "are_symbols", "num_blocks", "head_units")
-SPARED += ("activation", "mode", "sampled", *inspect.signature(Reinforce).parameters)
+SPARED += ("activation", "mode", "sampled", *agent_parameters(Reinforce)[0])
 """What may have a default."""
 
 
