@@ -2,6 +2,7 @@
 
 import importlib.util
 import shlex
+import sys
 
 import pytest
 import torch
@@ -219,6 +220,8 @@ def test_wrong_words_are_refused_in_one_line_and_leave_nothing(
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CCENV_DATA", str(tmp_path / "empty"))
+    # Python itself keeps what it compiles of the user's module next to it.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = sorted(tmp_path.rglob("*"))
     try:
         status = cli.main(shlex.split(words))
