@@ -210,6 +210,12 @@ def check_training(case):
         torch.testing.assert_close(ours.data, other.data, rtol=1e-3, atol=1e-3)
 
 
+def in_turn(masks):
+    """A policy that gives masks one after the other."""
+    left = iter(masks)
+    return lambda seen: next(left)
+
+
 def check_later(case):
     """A decision changes its own answer and later ones, none earlier and none of another row."""
     pair = Pair(case)
@@ -219,8 +225,7 @@ def check_later(case):
     flipped[place, row] ^= True
     both = []
     for masks in (pair.masks, flipped):
-        choose = lambda _, left=iter(masks): next(left)  # noqa: B008, E731
-        both.append(minimal_sequence.play(pair.network, choose, *batch, **pair.paid()))
+        both.append(minimal_sequence.play(pair.network, in_turn(masks), *batch, **pair.paid()))
     one, other = both
     assert (one.costs != other.costs).nonzero().tolist() == [[place, row]]
     # Rows are computed together, so that another number of them rounds otherwise.
