@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,33 @@ def baselines_view(rows: int) -> Pass:
     return lambda: env.step(next(actions))
 
 
+def sequences(network: str) -> Pass:
+    """A step of episodes over sequences of 16 symbols, half of the blocks kept."""
+    settings = {"dataset": "python_sample@16", "weights": "cotrain", "episode": "sequence"}
+    env = ccenv.BlockSelectionVectorEnv(64, network=network, observation="layer_input", **settings)
+    env.action_space.seed(0)
+    actions = itertools.cycle([env.action_space.sample() for _ in range(POOL)])
+    env.reset(seed=0)
+    return lambda: env.step(next(actions))
+
+
+def writing() -> Pass:
+    """A text of 32 symbols by an exported `lm`, one position at a time."""
+    from ccenv.agents import AGENTS
+    from ccenv.base.registry import resolve
+    from ccenv.simulator.simulator import Simulator
+
+    settings = {"dataset": "python_sample@64", "weights": "cotrain", "observation": "layer_input"}
+    simulator = Simulator(8, network="lm", **settings)
+    simulator.seed(0)
+    agent = resolve("reinforce", AGENTS, "agent")(simulator, seed=0)
+    # By their earlier modules, whose names every version understands.
+    classifier = import_module("ccenv.deploy.export").SkippingClassifier.from_agent(agent)
+    write = import_module("ccenv.deploy.generate").write
+    generator = torch.Generator()
+    return lambda: write(classifier, range(1, 17), 32, generator.manual_seed(0))
+
+
 def training(agent: str) -> Pass:
     """256 inputs of an agent's training on the bundled digits."""
     from ccenv.agents import AGENTS
@@ -129,6 +157,11 @@ PASSES: dict[str, Callable[[], Pass]] = {
         1024, "accuracy_minus_cost"
     ),
     "SB3 view, 256 rows": lambda: baselines_view(256),
+    **{
+        f"sequences, {name}, 64 rows": functools.partial(sequences, name)
+        for name in ("lm", "patches", "skip_gru")
+    },
+    "32 symbols by an exported lm": writing,
     "training reinforce, 256 inputs": lambda: training("reinforce"),
     "training rloo, 256 inputs": lambda: training("rloo"),
     "training condnet, 256 inputs": lambda: training("condnet"),

@@ -142,7 +142,7 @@ def measured(options: Options) -> Iterator[Row]:
 
 CHECKOUTS = Experiment(
     name="checkouts",
-    about="this checkout beside another one, in turns: kernels, environments, training",
+    about="this checkout beside another one, in turns: kernels, environments, texts, training",
     run=measured,
     columns=COLUMNS,
     kind="kernels-beside",
