@@ -192,8 +192,8 @@ def main() -> None:
         batches = (sequences(64, draws) for _ in range(300))
         learn = learns.get(name, lambda rollout: None)
         train(network, optimizer, choose, learn, batches, cost_weight=0.2)
-        found = play(network, choose, *sequences(1000, draws)).means()
-        print(f"{name:14}{found[0]:7.3f}{found[1]:7.3f}{found[2]:7.3f}")
+        means = play(network, choose, *sequences(1000, draws)).means()
+        print(f"{name:14}{means[0]:7.3f}{means[1]:7.3f}{means[2]:7.3f}")
 
 
 if __name__ == "__main__":

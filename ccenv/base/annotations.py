@@ -62,13 +62,13 @@ def checks_types(function: Function) -> Function:
     single = {name for name, one in signature.parameters.items() if one.kind not in kinds}
 
     @functools.wraps(function)
-    def checked(*given: Any, **named: Any) -> Any:
+    def checked(*positional: Any, **named: Any) -> Any:
         bound = None
         with contextlib.suppress(TypeError):
-            bound = signature.bind(*given, **named)
+            bound = signature.bind(*positional, **named)
         if bound is None:
             # Python says best itself which argument is missing, or one too many.
-            return function(*given, **named)
+            return function(*positional, **named)
         # Read at the first call: a module may name what it defines further down.
         hints = annotations_of(function)
         for name in single & bound.arguments.keys():
@@ -85,7 +85,7 @@ def checks_types(function: Function) -> Function:
     return checked  # type: ignore[return-value]
 
 
-def signature_of(found: Any, kind: str) -> inspect.Signature:
+def signature_of(function: Any, kind: str) -> inspect.Signature:
     """The signature of what a user gives as a setting; ValueError where Python can read none.
 
     >>> signature_of(int, "network")
@@ -94,11 +94,11 @@ def signature_of(found: Any, kind: str) -> inspect.Signature:
 arguments cannot be read; write a function that calls it
     """
     try:
-        return inspect.signature(found)
+        return inspect.signature(function)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"expected {kind} as a function or class of yours, got {shown(found)}, whose arguments "
-            "cannot be read; write a function that calls it"
+            f"expected {kind} as a function or class of yours, got {shown(function)}, whose "
+            "arguments cannot be read; write a function that calls it"
         ) from error
 
 

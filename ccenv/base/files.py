@@ -124,9 +124,9 @@ def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[
     return parts, texts
 
 
-def check_sha256(path: str | Path, expected: str, found: str) -> None:
+def check_sha256(path: str | Path, expected: str, actual: str) -> None:
     """Refuses a file whose content is not what it was written with (DamagedFileError)."""
-    if found != expected:
+    if actual != expected:
         raise DamagedFileError(
             f"expected the content of {path} to have the SHA-256 {expected[:12]}... that it was "
             "written with, got another: it was damaged or edited"

@@ -40,15 +40,15 @@ def check_plain_file(path: Path, kind: str, most: int | None = None) -> None:
         ValueError: if it is a folder, a pipe or a device, or too large.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"expected a file {path}, got none") from error
-    if not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a device or a socket"
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a device or a socket"
         raise ValueError(f"expected a plain file {path}, got {what}; name a file")
     most = MOST_BYTES[kind] if most is None else most
-    if found.st_size > most:
-        raise ValueError(f"expected at most {most:,} bytes in {path}, got {found.st_size:,}")
+    if status.st_size > most:
+        raise ValueError(f"expected at most {most:,} bytes in {path}, got {status.st_size:,}")
 
 
 def read_text(path: Path, kind: str = TEXT) -> str:

@@ -43,7 +43,7 @@ ELSEWHERE = {
 UNDISCOUNTED = "returns are not discounted; gamma is a setting of sb3_a2c, sb3_ppo and sb3_trpo"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """Returns a hint that names the closest known name, or all of them where none is close.
 
     >>> nearest("reinforse", ["reinforce", "rloo"])
@@ -55,37 +55,37 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("acuracy", ["accuracy_minus_cost", "balance"])
     "did you mean 'accuracy_minus_cost'?"
     """
-    known = sorted(known)
+    names = sorted(names)
     meant = ELSEWHERE.get(name.lower(), name.lower())
-    if meant.partition(".")[0] in known:
+    if meant.partition(".")[0] in names:
         return f"did you mean {meant!r}?"
-    if name == "gamma" and "learning_rate" in known:
+    if name == "gamma" and "learning_rate" in names:
         return UNDISCOUNTED
-    others = {one: there for one, there in ELSEWHERE.items() if there.partition(".")[0] in known}
-    close = difflib.get_close_matches(name, [*known, *others], n=1, cutoff=0.6)
+    others = {one: there for one, there in ELSEWHERE.items() if there.partition(".")[0] in names}
+    close = difflib.get_close_matches(name, [*names, *others], n=1, cutoff=0.6)
     if close:
         return f"did you mean {others.get(close[0], close[0])!r}?"
     # The first word of a longer name.
-    begins = {one.partition("_")[0]: one for one in reversed(known)}
+    begins = {one.partition("_")[0]: one for one in reversed(names)}
     close = difflib.get_close_matches(name, begins, n=1, cutoff=0.75)
     if close:
         return f"did you mean {begins[close[0]]!r}?"
-    return f"choose one of {', '.join(known)}" if known else "there are none"
+    return f"choose one of {', '.join(names)}" if names else "there are none"
 
 
-def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
+def check_names(names: Iterable[str], allowed: Iterable[str], kind: str) -> None:
     """Refuses a name that is not known with a ValueError that suggests the nearest right one."""
-    known = set(known)
-    for name in given:
-        if not isinstance(name, str) or name not in known:
-            raise ValueError(f"unknown {kind} {shown(name)}: {nearest(str(name), known)}")
+    allowed = set(allowed)
+    for name in names:
+        if not isinstance(name, str) or name not in allowed:
+            raise ValueError(f"unknown {kind} {shown(name)}: {nearest(str(name), allowed)}")
 
 
-def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> None:
+def check_keywords(names: Iterable[str], allowed: Iterable[str], kind: str) -> None:
     """As `check_names` does, with an `UnexpectedKeywordError`."""
-    for name in given:
+    for name in names:
         try:
-            check_names([name], known, kind)
+            check_names([name], allowed, kind)
         except ValueError as error:
             text = f"{error} (got an unexpected keyword argument {shown(name)})"
             raise UnexpectedKeywordError(text) from None
@@ -118,15 +118,15 @@ def import_object(path: str, kind: str) -> Any:
 
 def names_on_use(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """A package's `__getattr__`: imports names on use, by the modules below it that have them."""
-    places = {name: f"{package}.{module}" for module, own in names.items() for name in own}
+    places = {name: f"{package}.{module}" for module, members in names.items() for name in members}
 
     def find(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(places[name]), name)
+        attribute = getattr(importlib.import_module(places[name]), name)
         # Kept, so that it is looked for once.
-        setattr(sys.modules[package], name, found)
-        return found
+        setattr(sys.modules[package], name, attribute)
+        return attribute
 
     return find
 

@@ -36,7 +36,7 @@ def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] 
         ValueError: naming the place and the text; nothing of an untrusted module was imported.
     """
     check_trust(trusted)
-    for place, text in ((p, found) for p, found in leaves_of(content) if isinstance(found, str)):
+    for place, text in ((p, leaf) for p, leaf in leaves_of(content) if isinstance(leaf, str)):
         kind = places.get(place, "")
         if kind in NOT_FOLLOWED and NOT_FOLLOWED[kind].fullmatch(text):
             continue
@@ -46,8 +46,8 @@ def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] 
             if ":" in name:
                 import_trusted(name, place, trusted)
             elif kind in TABLES:
-                known = import_object(TABLES[kind], "table")
-                raise ValueError(f"unknown {place} {name!r}: {nearest(name, known)}")
+                table = import_object(TABLES[kind], "table")
+                raise ValueError(f"unknown {place} {name!r}: {nearest(name, table)}")
 
 
 def check_trust(trusted: Sequence[str]) -> None:
@@ -104,12 +104,12 @@ def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
             "was not imported: what a file names is not followed; if the module is yours, trust "
             f"it: --trust {shortened(module)}, or trust=({shown(module)},)"
         )
-    found = import_object(path, kind)
-    home = getattr(found, "__module__", None)
+    code = import_object(path, kind)
+    home = getattr(code, "__module__", None)
     # A module that is trusted has imported others: `my_module:rmtree` is not its own.
     if not isinstance(home, str) or not is_below(home, trusted):
         raise ValueError(f"expected {kind} {path!r} to be defined in {module}, got one of {home}")
-    return found
+    return code
 
 
 def is_below(module: str, packages: Sequence[str]) -> bool:

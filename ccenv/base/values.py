@@ -50,13 +50,13 @@ def in_a_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def lacking(found: Any, *names: str) -> list[str]:
+def lacking(value: Any, *names: str) -> list[str]:
     """Which of several attributes an object that comes from outside does not have.
 
     >>> lacking("abc", "upper", "shape")
     ['shape']
     """
-    return [name for name in names if not hasattr(found, name)]
+    return [name for name in names if not hasattr(value, name)]
 
 
 def positive_int(value: Any, name: str, least: int = 1) -> int:
@@ -76,16 +76,16 @@ def check_flag(value: Any, name: str) -> None:
         raise TypeError(f"expected {name} as True or False, got {shown(value)}")
 
 
-def as_settings(given: Any, name: str) -> dict[str, Any]:
+def as_settings(settings: Any, name: str) -> dict[str, Any]:
     """Keyword arguments as a dict, None as an empty one; ValueError of what maps no names."""
-    if given is None:
+    if settings is None:
         return {}
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
         raise ValueError(
-            f"expected {name} to be a mapping of names to values, got {shown(given)} "
-            f"({type(given).__name__}); write {name}={{'name': value}}, or leave it out"
+            f"expected {name} to be a mapping of names to values, got {shown(settings)} "
+            f"({type(settings).__name__}); write {name}={{'name': value}}, or leave it out"
         )
-    return dict(given)
+    return dict(settings)
 
 
 def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[int, ...]:
@@ -97,14 +97,14 @@ def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[
     # An array of no dimensions calls itself iterable.
     many = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
     many = many and getattr(values, "ndim", 1) > 0
-    found = tuple(values) if many else (values,)
-    whole = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in found)
-    if not whole or not (found or allow_none):
+    sizes = tuple(values) if many else (values,)
+    whole = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in sizes)
+    if not whole or not (sizes or allow_none):
         raise ValueError(
             f"expected {name} to be whole numbers of at least 1, got {shown(values)}; "
             "give an int or a list of ints"
         )
-    return tuple(int(v) for v in found)
+    return tuple(int(v) for v in sizes)
 
 
 def check_within(interval: str, **numbers: Any) -> None:

@@ -79,8 +79,8 @@ def _transformed(key: Key, split: str, names: tuple[str, ...], root: Path) -> Sp
             f"({', '.join(names)}), got inputs {list(stored.images.shape)}"
         )
     fitted = _fitted(key, names, root)
-    found = transformed(stored, fitted if split == "train" else fixed(fitted))
-    return check_transformed(found, name)
+    transformed_split = transformed(stored, fitted if split == "train" else fixed(fitted))
+    return check_transformed(transformed_split, name)
 
 
 @functools.lru_cache(maxsize=4)
@@ -94,9 +94,9 @@ def _load(key: Key, split: str, root: Path) -> Split:
     name = dataset_name(key)
     if isinstance(key, str) and key not in DATASETS and ":" not in key:
         return check_split(_stored(key, split, root), name)
-    given = resolve(key.found if isinstance(key, SameObject) else key, DATASETS, "dataset")
-    check_given(given)
-    return check_split(given_split(given, split, name), name)
+    dataset = resolve(key.value if isinstance(key, SameObject) else key, DATASETS, "dataset")
+    check_given(dataset)
+    return check_split(given_split(dataset, split, name), name)
 
 
 def _stored(name: str, split: str, root: Path) -> Split:
@@ -126,17 +126,17 @@ def _stored(name: str, split: str, root: Path) -> Split:
 
 def unknown_dataset(name: str, root: Path) -> ValueError:
     """What is said of a name that leads to no data set."""
-    said = shortened(name)
+    short_name = shortened(name)
     return ValueError(
-        f"unknown dataset {said!r}: {nearest(name, DATASETS)} (yours: module:name, or {said}.npz, "
-        f"{said}.txt or a folder of that name in {root})"
+        f"unknown dataset {short_name!r}: {nearest(name, DATASETS)} (yours: module:name, or "
+        f"{short_name}.npz, {short_name}.txt or a folder of that name in {root})"
     )
 
 
 def dataset_name(dataset: Dataset | SameObject) -> str:
     """What messages call a data set: its name, the name of the function, or "given"."""
     if isinstance(dataset, SameObject):
-        dataset = dataset.found
+        dataset = dataset.value
     if isinstance(dataset, Mapping):
         return "given"
     return dataset if isinstance(dataset, str) else getattr(dataset, "__name__", repr(dataset))

@@ -81,24 +81,24 @@ def _mnist_parts(root: Path, test: bool, download: bool) -> Parts:
     for name, expected in MNIST_SHA256.items():
         if name.startswith(kind) and file_sha256(root / "MNIST" / "raw" / name) != expected:
             raise ValueError(f"expected SHA-256 {expected} of {name}, got another")
-    found = MNIST(root, train=not test)
-    return found.data.unsqueeze(1), found.targets.long(), None
+    dataset = MNIST(root, train=not test)
+    return dataset.data.unsqueeze(1), dataset.targets.long(), None
 
 
 def _cifar10_parts(root: Path, test: bool, download: bool) -> Parts:
     from torchvision.datasets import CIFAR10
 
-    found = CIFAR10(root, train=not test, download=download)
-    images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-    return images, torch.tensor(found.targets), None
+    dataset = CIFAR10(root, train=not test, download=download)
+    images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
+    return images, torch.tensor(dataset.targets), None
 
 
 def _svhn_parts(root: Path, test: bool, download: bool) -> Parts:
     from torchvision.datasets import SVHN
 
     def read(piece: str) -> tuple[Tensor, Tensor]:
-        found = SVHN(root, split=piece, download=download)
-        return torch.from_numpy(found.data), torch.from_numpy(found.labels).long()
+        dataset = SVHN(root, split=piece, download=download)
+        return torch.from_numpy(dataset.data), torch.from_numpy(dataset.labels).long()
 
     if test:
         return *read("test"), None

@@ -69,8 +69,8 @@ class ArrayRows(Rows):
     def read(self, rows: np.ndarray) -> Tensor:
         """See `Rows`; ValueError if a number that is read is not finite."""
         # In the order of the file, and none twice: some libraries read rows in no other way.
-        found, places = np.unique(rows, return_inverse=True)
-        read = torch.from_numpy(np.asarray(self.array[found])[places]).to(self.dtype)
+        distinct, places = np.unique(rows, return_inverse=True)
+        read = torch.from_numpy(np.asarray(self.array[distinct])[places]).to(self.dtype)
         return check_finite_rows(read, self.name)
 
 

@@ -183,7 +183,7 @@ class UserTransform:
         return self.function(images, *self.numbers)
 
 
-def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
+def transform_names(setting: Sequence[str] | str) -> tuple[str, ...]:
     """Reads a setting: names in a list, or in one string with commas between them.
 
     Raises:
@@ -193,17 +193,17 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     >>> transform_names("shift=2, halve")
     ('shift=2', 'halve')
     """
-    if not isinstance(given, str | list | tuple):
-        raise ValueError(f"expected transforms as a list of names, got {shown(given)}")
-    names = tuple(given)
-    if isinstance(given, str):
-        names = tuple(name.strip() for name in given.split(",")) if given else ()
+    if not isinstance(setting, str | list | tuple):
+        raise ValueError(f"expected transforms as a list of names, got {shown(setting)}")
+    names = tuple(setting)
+    if isinstance(setting, str):
+        names = tuple(name.strip() for name in setting.split(",")) if setting else ()
     for name in names:
         if not isinstance(name, str):
             raise ValueError(f"expected transforms by name, got {shown(name)}")
-    found = [make_transform(name) for name in names]
-    num_copies = sum(isinstance(one, Copies) for one in found)
-    if num_copies > 1 or (num_copies and sum(map(is_of_chance, found)) == 1):
+    transforms = [make_transform(name) for name in names]
+    num_copies = sum(isinstance(one, Copies) for one in transforms)
+    if num_copies > 1 or (num_copies and sum(map(is_of_chance, transforms)) == 1):
         raise ValueError(
             f"expected 'copies' once, with transforms that move them (shift, mirror), "
             f"got {', '.join(names)}"
@@ -215,12 +215,12 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
 def make_transform(name: str) -> Any:
     """What a name of the settings stands for, with its number; ValueError if it is impossible."""
     bare, equals, text = name.partition("=")
-    found = resolve(bare, TRANSFORMS, "transform")
+    kind = resolve(bare, TRANSFORMS, "transform")
     numbers = (number_behind(name, text),) if equals else ()
-    signature = signature_of(found, f"transform {name!r}")
+    signature = signature_of(kind, f"transform {name!r}")
     try:
-        signature.bind(*numbers if isinstance(found, type) else (None, *numbers))
-        return found(*numbers) if isinstance(found, type) else UserTransform(found, numbers)
+        signature.bind(*numbers if isinstance(kind, type) else (None, *numbers))
+        return kind(*numbers) if isinstance(kind, type) else UserTransform(kind, numbers)
     except (TypeError, ValueError) as error:
         raise ValueError(f"transform {name!r}: {error}") from error
 
@@ -298,7 +298,7 @@ def fit_transforms(
     `images` loads the training images as they are stored, where they are needed; `dataset` names
     the stream of the draws. Images that are too small for a transform are refused (ValueError).
     """
-    num_copies, found = Copies().number, list[Fitted]()
+    num_copies, fitted = Copies().number, list[Fitted]()
     for name in names:
         one = make_transform(name)
         if isinstance(one, Copies):
@@ -311,10 +311,10 @@ def fit_transforms(
             if not isinstance(seen, Tensor):
                 order = torch.randperm(len(seen), generator=stream(0, "images to learn from"))
                 seen = seen.index_select(0, order[:LEARNED_FROM].sort().values)
-            learned = one.fit(all_through(fixed(found), seen))
-        found.append(Fitted(name, one, tuple(learned), is_random))
-    is_moved = any(one.is_random for one in found)
-    return with_moves(found, images(), num_copies, dataset) if is_moved else tuple(found)
+            learned = one.fit(all_through(fixed(fitted), seen))
+        fitted.append(Fitted(name, one, tuple(learned), is_random))
+    is_moved = any(one.is_random for one in fitted)
+    return with_moves(fitted, images(), num_copies, dataset) if is_moved else tuple(fitted)
 
 
 def with_moves(
@@ -329,8 +329,8 @@ def with_moves(
         for n, table in tables.items():
             draw = transforms[n].function.draw  # type: ignore[attr-defined]
             table.append(draw(len(images), seen[n].shape[2:], generator))
-    found = list(transforms)
+    fitted = list(transforms)
     for n, table in tables.items():
-        still = torch.full_like(table[0], found[n].function.still)  # type: ignore[attr-defined]
-        found[n] = replace(found[n], tensors=(torch.cat([still, *table]),))
-    return tuple(found)
+        still = torch.full_like(table[0], fitted[n].function.still)  # type: ignore[attr-defined]
+        fitted[n] = replace(fitted[n], tensors=(torch.cat([still, *table]),))
+    return tuple(fitted)

@@ -50,8 +50,8 @@ class DatasetRows(Rows):
 
     def read(self, rows: np.ndarray) -> Tensor:
         """See `Rows`; ValueError if an input is not finite or not of the first one's form."""
-        found = [input_at(self.dataset, int(row), self.name) for row in rows]
-        for row, one in zip(rows, found, strict=True):
+        inputs = [input_at(self.dataset, int(row), self.name) for row in rows]
+        for row, one in zip(rows, inputs, strict=True):
             if tuple(one.shape) != self.shape[1:] or one.dtype != self.dtype:
                 raise ValueError(
                     f"dataset {self.name!r}: expected every input to be {self.dtype} "
@@ -59,7 +59,7 @@ class DatasetRows(Rows):
                     f"{int(row)}; resize or crop it in the data set's transform"
                 )
         empty = torch.empty(0, *self.shape[1:], dtype=self.dtype)
-        return check_finite_rows(torch.stack(found) if found else empty, self.name)
+        return check_finite_rows(torch.stack(inputs) if inputs else empty, self.name)
 
 
 def pair_of(dataset: Any, row: int, name: str) -> tuple[Any, Any]:
@@ -75,17 +75,17 @@ def pair_of(dataset: Any, row: int, name: str) -> tuple[Any, Any]:
 
 def input_at(dataset: Any, row: int, name: str) -> Tensor:
     """One input: an image of PIL as bytes [channels, height, width]; ValueError of no array."""
-    found, _ = pair_of(dataset, row, name)
-    if hasattr(found, "getbands"):
-        pixels = np.array(found)
-        found = np.moveaxis(pixels[..., None] if pixels.ndim == 2 else pixels, -1, 0)
+    array, _ = pair_of(dataset, row, name)
+    if hasattr(array, "getbands"):
+        pixels = np.array(array)
+        array = np.moveaxis(pixels[..., None] if pixels.ndim == 2 else pixels, -1, 0)
     try:
-        one = torch.as_tensor(found).detach()
+        one = torch.as_tensor(array).detach()
         return one.to(stored_dtype(one.dtype, name)).contiguous()
     except (TypeError, RuntimeError) as error:
         raise ValueError(
             f"dataset {name!r}: expected inputs as images of PIL, arrays or tensors, got "
-            f"{type(found).__name__} at {row}; give the data set a transform such as "
+            f"{type(array).__name__} at {row}; give the data set a transform such as "
             "torchvision.transforms.ToTensor()"
         ) from error
 
@@ -111,24 +111,24 @@ def listed_labels(dataset: Any) -> Any:
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         return dataset.tensors[1]
     for field in ("targets", "labels"):
-        found = attribute(dataset, field)
-        if isinstance(found, Sized) and len(found) == len(dataset):
-            return found
+        labels = attribute(dataset, field)
+        if isinstance(labels, Sized) and len(labels) == len(dataset):
+            return labels
     return None
 
 
 def attribute(dataset: Any, name: str) -> Any:
     """What a data set lists by a name, None where a function of the labels may change it."""
-    found, changed = (getattr(dataset, one, None) for one in (name, "target_transform"))
-    return found if changed is None else None
+    listed, changed = (getattr(dataset, one, None) for one in (name, "target_transform"))
+    return listed if changed is None else None
 
 
 def listed_classes(dataset: Any) -> int:
     """Number of classes, where a data set lists their names, else `NOT_LISTED`."""
     if isinstance(dataset, Subset):
         return listed_classes(dataset.dataset)
-    found = attribute(dataset, "classes")
-    return len(found) if isinstance(found, list | tuple) and found else NOT_LISTED
+    classes = attribute(dataset, "classes")
+    return len(classes) if isinstance(classes, list | tuple) and classes else NOT_LISTED
 
 
 NOT_LISTED: Any = object()
@@ -140,18 +140,18 @@ Given = Mapping[str, Any] | Callable[[str], Any]
 class SameObject:
     """An object as a key: equal to itself alone, whatever it is, and kept alive."""
 
-    def __init__(self, found: Any, root: Path | None = None) -> None:
-        self.found, self.root = found, root
+    def __init__(self, value: Any, root: Path | None = None) -> None:
+        self.value, self.root = value, root
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same object."""
         return (
-            isinstance(other, SameObject) and self.found is other.found and self.root == other.root
+            isinstance(other, SameObject) and self.value is other.value and self.root == other.root
         )
 
     def __hash__(self) -> int:
         """Its address."""
-        return id(self.found)
+        return id(self.value)
 
 
 def check_given(dataset: Any) -> None:
@@ -193,7 +193,7 @@ def is_cut(dataset: Given, split: str) -> bool:
 @functools.lru_cache(maxsize=12)
 def cut_parts(dataset: SameObject, split: str, name: str) -> Split:
     """Inputs and labels of a split, of which a tenth of the training data may be one."""
-    if not is_cut(dataset.found, split):
+    if not is_cut(dataset.value, split):
         return whole_parts(dataset, split, name)
     whole = whole_parts(dataset, "train", name)
     order = torch.randperm(len(whole.labels), generator=stream(0, "validation part"))
@@ -207,35 +207,36 @@ def cut_parts(dataset: SameObject, split: str, name: str) -> Split:
 @functools.lru_cache(maxsize=12)
 def whole_parts(dataset: SameObject, split: str, name: str) -> Split:
     """Inputs and labels as they are given; read once: labels may take a pass over the data."""
-    given = dataset.found
-    found = given[split] if isinstance(given, Mapping) else called(given, split, name)
-    if not lacking(found, "images", "labels", "num_classes"):
-        return found
-    if isinstance(found, TensorDataset) and len(found.tensors) == 2:
-        found = found.tensors
-    if isinstance(found, Mapping) and set(found) == {"x", "y"}:
-        found = (found["x"], found["y"])
-    if isinstance(found, tuple | list) and len(found) == 2:
-        inputs = array_inputs(found[0], name)
-        return Split(inputs, checked_labels(found[1], len(inputs), name), NOT_LISTED)
-    is_one = isinstance(found, str | tuple | list | dict | np.ndarray | Tensor)
-    if is_one or lacking(found, "__getitem__", "__len__"):
+    source = dataset.value
+    content = source[split] if isinstance(source, Mapping) else called(source, split, name)
+    if not lacking(content, "images", "labels", "num_classes"):
+        return content
+    if isinstance(content, TensorDataset) and len(content.tensors) == 2:
+        content = content.tensors
+    if isinstance(content, Mapping) and set(content) == {"x", "y"}:
+        content = (content["x"], content["y"])
+    if isinstance(content, tuple | list) and len(content) == 2:
+        inputs = array_inputs(content[0], name)
+        return Split(inputs, checked_labels(content[1], len(inputs), name), NOT_LISTED)
+    is_one = isinstance(content, str | tuple | list | dict | np.ndarray | Tensor)
+    if is_one or lacking(content, "__getitem__", "__len__"):
         raise TypeError(
-            f"dataset {name!r}: expected a ccenv.data.Split, a map-style data set of torch, or "
-            f"arrays (x, y), got {type(found).__name__}; return Split(images, labels, num_classes)"
+            f"dataset {name!r}: expected a ccenv.data.Split, a map-style data set of torch, "
+            f"or arrays (x, y), got {type(content).__name__}; return Split(images, labels, "
+            "num_classes)"
         )
-    if not len(found):
+    if not len(content):
         raise ValueError(f"dataset {name!r}: expected at least one pair (input, label), got none")
-    first, device = input_at(found, 0, name), torch.device("cpu")
-    rows = DatasetRows((len(found), *first.shape), first.dtype, device, found, name)
-    labels = checked_labels(labels_of_pairs(found, name), len(rows), name)
-    return Split(rows, labels, listed_classes(found))
+    first, device = input_at(content, 0, name), torch.device("cpu")
+    rows = DatasetRows((len(content), *first.shape), first.dtype, device, content, name)
+    labels = checked_labels(labels_of_pairs(content, name), len(rows), name)
+    return Split(rows, labels, listed_classes(content))
 
 
-def called(given: Callable[[str], Any], split: str, name: str) -> Any:
+def called(function: Callable[[str], Any], split: str, name: str) -> Any:
     """What a function answers to a split's name; ValueError if it does not take one."""
     try:
-        return given(split)
+        return function(split)
     except (TypeError, ValueError) as error:
         # An error inside of the function is the user's, with its own traceback.
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
@@ -246,57 +247,57 @@ def called(given: Callable[[str], Any], split: str, name: str) -> Any:
         ) from error
 
 
-def array_inputs(found: Any, name: str) -> Tensor | Rows:
+def array_inputs(array: Any, name: str) -> Tensor | Rows:
     """An array as a tensor that shares its memory, or rows read when drawn (or an error)."""
-    if lacking(found, "shape", "dtype", "__getitem__") or not found.shape:
+    if lacking(array, "shape", "dtype", "__getitem__") or not array.shape:
         raise TypeError(
             f"dataset {name!r}: expected x as an array or tensor [n, ...], got "
-            f"{shown(found)}; use numpy.asarray(x)"
+            f"{shown(array)}; use numpy.asarray(x)"
         )
-    if isinstance(found, Tensor):
-        return found.detach().to(stored_dtype(found.dtype, name)).cpu()
-    shape = tuple(int(size) for size in found.shape)
+    if isinstance(array, Tensor):
+        return array.detach().to(stored_dtype(array.dtype, name)).cpu()
+    shape = tuple(int(size) for size in array.shape)
     if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
         raise ValueError(
             f"dataset {name!r}: expected images as [n, channels, height, width], got "
             f"{list(shape)}, which has its channels last; use numpy.moveaxis(x, -1, 1)"
         )
     try:
-        dtype = stored_dtype(torch.from_numpy(np.empty(0, found.dtype)).dtype, name)
+        dtype = stored_dtype(torch.from_numpy(np.empty(0, array.dtype)).dtype, name)
     except TypeError as error:
         raise ValueError(
-            f"dataset {name!r}: expected x as uint8, float or whole numbers, got {found.dtype}; "
+            f"dataset {name!r}: expected x as uint8, float or whole numbers, got {array.dtype}; "
             "convert it"
         ) from error
-    if type(found) is np.ndarray and found.flags.writeable:
+    if type(array) is np.ndarray and array.flags.writeable:
         # A float64 too large for float32 becomes infinite, which is refused with NaN later.
-        return torch.from_numpy(found).to(dtype)
+        return torch.from_numpy(array).to(dtype)
     if not shape[0]:
         return torch.empty(shape, dtype=dtype)
-    return ArrayRows(shape, dtype, torch.device("cpu"), found, name)
+    return ArrayRows(shape, dtype, torch.device("cpu"), array, name)
 
 
 def checked_labels(labels: Any, count: int, name: str) -> Tensor:
     """Labels int64 [n], whole numbers, one for each input (else ValueError)."""
-    found = label_tensor(np.asarray(labels), name)
-    if len(found) != count:
+    tensor = label_tensor(np.asarray(labels), name)
+    if len(tensor) != count:
         raise ValueError(
-            f"dataset {name!r}: expected as many labels as inputs, got {len(found)} and {count}"
+            f"dataset {name!r}: expected as many labels as inputs, got {len(tensor)} and {count}"
         )
-    return found
+    return tensor
 
 
 @functools.lru_cache(maxsize=8)
 def folder_splits(path: Path, name: str) -> dict[str, Any]:
     """A folder of images as data sets of torchvision by their split; ValueError if it is none."""
-    found = {split: path / split for split in SPLITS if (path / split).is_dir()}
-    if found:
-        if missing := sorted({"train", "test"} - set(found)):
+    folders = {split: path / split for split in SPLITS if (path / split).is_dir()}
+    if folders:
+        if missing := sorted({"train", "test"} - set(folders)):
             raise ValueError(
                 f"dataset {name!r}: expected folders train and test in {path}, got none named "
                 f"{', '.join(missing)}"
             )
-        splits = {split: images_in(folder, name) for split, folder in found.items()}
+        splits = {split: images_in(folder, name) for split, folder in folders.items()}
         for split, images in splits.items():
             if images.classes != splits["train"].classes:
                 raise ValueError(

@@ -93,17 +93,17 @@ def check_column(column: Any, count: int, kind: type, name: str) -> None:
 
 def check_member(value: Any, space: gym.Space, name: str) -> None:
     """A value lies in a space, with the space's own dtype in every array."""
-    for part, own in parts(value, space):
+    for part, subspace in parts(value, space):
         # A single number of a discrete space may be Python's own.
-        if own.shape and own.dtype is not None and own.dtype != object:
+        if subspace.shape and subspace.dtype is not None and subspace.dtype != object:
             require(
-                isinstance(part, np.ndarray | np.generic) and part.dtype == own.dtype,
-                f"{name}: expected an array of dtype {own.dtype}, got {value_in_words(part)}; "
-                f"convert with .astype({own.dtype})",
+                isinstance(part, np.ndarray | np.generic) and part.dtype == subspace.dtype,
+                f"{name}: expected an array of dtype {subspace.dtype}, got {value_in_words(part)}; "
+                f"convert with .astype({subspace.dtype})",
             )
             require(
-                part.shape == own.shape,
-                f"{name}: expected shape {list(own.shape)}, got {list(part.shape)}",
+                part.shape == subspace.shape,
+                f"{name}: expected shape {list(subspace.shape)}, got {list(part.shape)}",
             )
     require(
         space.contains(value),
@@ -118,8 +118,8 @@ def parts(value: Any, space: gym.Space) -> Iterator[tuple[Any, gym.Space]]:
         for key in space.spaces.keys() & value.keys():
             yield from parts(value[key], space.spaces[key])
     elif isinstance(space, gym.spaces.Tuple) and isinstance(value, tuple):
-        for part, own in zip(value, space.spaces, strict=False):
-            yield from parts(part, own)
+        for part, subspace in zip(value, space.spaces, strict=False):
+            yield from parts(part, subspace)
     elif not isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
         yield value, space
 
@@ -130,8 +130,8 @@ def check_info(info: Any, count: int, name: str, *, is_nested: bool = False) -> 
     for key, value in info.items():
         place = f"{name}[{key!r}]"
         if key.startswith("_"):
-            known = is_nested or key[1:] in info
-            require(known, f"{name}: expected {key[1:]!r} with {key!r}, got none")
+            has_twin = is_nested or key[1:] in info
+            require(has_twin, f"{name}: expected {key[1:]!r} with {key!r}, got none")
             check_column(value, count, np.bool_, place)
             continue
         require(
@@ -219,15 +219,15 @@ def check_spaces(env: VectorEnv) -> None:
     """The batched spaces are the single ones, repeated `num_envs` times."""
     sizes = ("num_envs", "observation_space", "action_space")
     names = (*sizes, "single_observation_space", "single_action_space")
-    found: dict[str, Any] = {name: getattr(env, name, None) for name in names}
-    count = found["num_envs"]
+    attributes: dict[str, Any] = {name: getattr(env, name, None) for name in names}
+    count = attributes["num_envs"]
     require(
         isinstance(count, int) and count >= 1,
         f"expected num_envs to be a whole number of at least 1, got {shown(count)}; "
         "set it in __init__",
     )
     for name in sizes[1:]:
-        single, batched = found[f"single_{name}"], found[name]
+        single, batched = attributes[f"single_{name}"], attributes[name]
         require(
             isinstance(single, gym.Space) and isinstance(batched, gym.Space),
             f"expected single_{name} and {name} to be spaces, got {shown(single)} "

@@ -100,7 +100,7 @@ class SimulatorView:
         """Masks of the gates so far, bool [batch, num_blocks] each; all positions side by side."""
         masks, gates = self.simulator.masks, range(self.simulator.num_layers)
         by_gate = [masks[gate :: len(gates)] for gate in gates]
-        return [torch.cat(found, dim=1).cpu().numpy() for found in by_gate if found]
+        return [torch.cat(masks, dim=1).cpu().numpy() for masks in by_gate if masks]
 
     def _blocks(self) -> list[int]:
         """Blocks of each gate, at all positions."""
@@ -118,7 +118,7 @@ def action_masks(simulator: Simulator) -> np.ndarray:
     only be skipped. After the end of the episode all entries are True.
     """
     layer, count = simulator.layer, simulator.max_blocks
-    own = simulator.num_blocks[layer] if layer < simulator.num_layers else count
+    width = simulator.num_blocks[layer] if layer < simulator.num_layers else count
     allowed = np.ones((count, 2), dtype=bool)
-    allowed[own:, 1] = False
+    allowed[width:, 1] = False
     return allowed.ravel()

@@ -64,9 +64,9 @@ class BlockSelectionVecEnv(SimulatorView, VecEnv):
         """
         self.render_mode = check_render_mode(render_mode)
         if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
-            given = sorted(settings) or [f"num_envs={num_envs}"]
+            names = sorted(settings) or [f"num_envs={num_envs}"]
             raise ValueError(
-                f"expected no settings with simulator=..., got {', '.join(given)}; "
+                f"expected no settings with simulator=..., got {', '.join(names)}; "
                 "the simulator has settings of its own"
             )
         self.simulator = simulator or Simulator(num_envs, **settings)
@@ -194,8 +194,8 @@ def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndar
     """Reads SB3's options, a dict for the batch or one a row; ValueError if they do not fit."""
     # SB3 repeats a dict that is meant for all rows, by reference.
     rows = 1 if all(option is options[0] for option in options) else len(options)
-    found = [image_indices(option) for option in options[:rows]]
-    chosen = [indices for indices in found if indices is not None]
+    by_row = [image_indices(option) for option in options[:rows]]
+    chosen = [indices for indices in by_row if indices is not None]
     if not chosen:
         return None
     indices = np.concatenate(chosen)

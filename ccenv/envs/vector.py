@@ -116,9 +116,11 @@ class BlockSelectionVectorEnv(SimulatorView, gym.vector.VectorEnv):
         """
         check_open(self.closed)
         indices = image_indices(without_reset_mask(options, self.num_envs))
-        images = self.num_envs // self.simulator.group_size
-        if indices is not None and len(indices) != images:
-            raise ValueError(f"expected {images} indices, one for each image, got {len(indices)}")
+        num_inputs = self.num_envs // self.simulator.group_size
+        if indices is not None and len(indices) != num_inputs:
+            raise ValueError(
+                f"expected {num_inputs} indices, one for each image, got {len(indices)}"
+            )
         super().reset(seed=seed)
         self.start(seed, self.np_random)
         return self._begin(indices), self._reset_info()

@@ -53,10 +53,10 @@ def random_menu(num_blocks: int, size: int | None, seed: int) -> np.ndarray:
     if not 2 <= size <= most:
         raise ValueError(f"expected size in 2..{most} for {num_blocks} blocks, got {size}")
     rng = np.random.default_rng(seed)
-    found = dict.fromkeys([(False,) * num_blocks, (True,) * num_blocks])
-    while len(found) < size:
-        found[tuple((rng.random(num_blocks) < rng.random()).tolist())] = None
-    return np.array(list(found))
+    menu = dict.fromkeys([(False,) * num_blocks, (True,) * num_blocks])
+    while len(menu) < size:
+        menu[tuple((rng.random(num_blocks) < rng.random()).tolist())] = None
+    return np.array(list(menu))
 
 
 def given_menu(menu: Sequence[Sequence[int]], num_blocks: int) -> np.ndarray:
@@ -197,11 +197,11 @@ CODES: dict[str, Any] = {
 
 def make_code(code: Any, num_blocks: int, settings: dict[str, Any]) -> ActionCode:
     """Builds a code, a name in `CODES`, `module:name` or a class; ValueError if it cannot be."""
-    found = resolve(code, CODES, "action code")
-    if not callable(found):
+    code_class = resolve(code, CODES, "action code")
+    if not callable(code_class):
         raise ValueError(
             f"expected an action code as one of {', '.join(CODES)}, module:name or a class, got "
             f"{shown(code)}"
         )
-    built: ActionCode = found(num_blocks, **settings)
+    built: ActionCode = code_class(num_blocks, **settings)
     return built

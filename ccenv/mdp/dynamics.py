@@ -157,7 +157,7 @@ def compared(logits: Tensor, labels: Tensor) -> Compared:
 
 def initial(
     network: GatedNetwork,
-    images: Tensor,
+    inputs: Tensor,
     labels: Tensor,
     group_size: int = 1,
     state: Any = None,
@@ -170,8 +170,8 @@ def initial(
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
-    hidden = started(network, images, state)
-    return EpisodeState(images, labels, 0, hidden, None, torch.zeros_like(labels), group_size)
+    hidden = started(network, inputs, state)
+    return EpisodeState(inputs, labels, 0, hidden, None, torch.zeros_like(labels), group_size)
 
 
 Choose = Callable[[EpisodeState], Tensor | tuple[Tensor, Tensor | None]]
@@ -206,8 +206,8 @@ def all_or_none(network: GatedNetwork, kept: bool = True) -> Choose:
 
 def look(network: GatedNetwork, state: EpisodeState) -> Tensor:
     """What the network offers to be seen where the inputs are: float32 [batch, look_size]."""
-    found = network.look(state.layer, state.hidden)
-    return found if found.shape[0] == state.labels.shape[0] else state.by_row(found)
+    features = network.look(state.layer, state.hidden)
+    return features if features.shape[0] == state.labels.shape[0] else state.by_row(features)
 
 
 def transition(

@@ -50,8 +50,8 @@ def certainty(network: Any, state: EpisodeState) -> Tensor:
     logits, _ = early_answer(network, state.layer, state.hidden)
     log_p = logits.float().log_softmax(dim=1)
     entropy = -(log_p.exp() * log_p).sum(dim=1)
-    found = state.hidden.of_all(torch.stack([log_p.amax(dim=1), entropy], dim=1))
-    return found if len(found) == len(state.labels) else state.by_row(found)
+    features = state.hidden.of_all(torch.stack([log_p.amax(dim=1), entropy], dim=1))
+    return features if len(features) == len(state.labels) else state.by_row(features)
 
 
 LAST_SYMBOLS = "symbols"
@@ -75,12 +75,12 @@ def num_symbols_of(network: GatedNetwork) -> int:
 def check_shown(kind: Any, network: GatedNetwork, inputs: Tensor) -> None:
     """Refuses to show symbols of inputs [n, ...] that policies do not know (ValueError)."""
     if kind == LAST_SYMBOLS and not inputs.is_floating_point():
-        known, most = num_symbols_of(network), int(inputs.max())
-        if most >= known:
+        num_symbols, most = num_symbols_of(network), int(inputs.max())
+        if most >= num_symbols:
             raise ValueError(
-                f"expected symbols in 0..{known - 1} for observation={kind!r}, got {most}; in "
-                f"sequences that is a missing symbol: set network_kwargs.num_symbols={most + 1}, "
-                "or choose another observation"
+                f"expected symbols in 0..{num_symbols - 1} for observation={kind!r}, got {most}; "
+                f"in sequences that is a missing symbol: set network_kwargs.num_symbols={most + 1}"
+                ", or choose another observation"
             )
 
 
@@ -115,7 +115,7 @@ class Observer:
     """informative columns at each gate, and after the last one."""
     network: Any
     """the `GatedNetwork` whose states they are."""
-    own: OwnLook | None = None
+    function: OwnLook | None = None
     """the function that looks, None of the first two `OBSERVATIONS`."""
 
     @property
@@ -149,8 +149,8 @@ class Observer:
         return observation
 
     def _look(self, state: EpisodeState) -> Tensor:
-        if self.own is not None:
-            return self.own(self.network, state)
+        if self.function is not None:
+            return self.function(self.network, state)
         if self.kind == "layer_input":
             return look(self.network, state)
         pooled = state.by_row(pool(state.images).flatten(1))
@@ -161,10 +161,10 @@ class Observer:
         return torch.cat([pooled, of_blocks], dim=1)
 
 
-def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
+def is_plain_look(features: Tensor, rows: int, columns: int) -> bool:
     """Whether compiled code can copy a look, which has the right size and no gradient."""
-    fits = found.dtype == torch.float32 and found.shape == (rows, columns)
-    return fits and is_readable(found) and not found.requires_grad
+    fits = features.dtype == torch.float32 and features.shape == (rows, columns)
+    return fits and is_readable(features) and not features.requires_grad
 
 
 def pool(images: Tensor) -> Tensor:
@@ -223,25 +223,29 @@ def make_observer(
 @torch.no_grad()
 def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) -> Observer:
     """Prepares a function that is tried on an example; ValueError if it does not fit."""
-    own = resolve(kind, FUNCTIONS, "observation")
+    function = resolve(kind, FUNCTIONS, "observation")
     try:
-        inspect.signature(own).bind(network, None)
+        inspect.signature(function).bind(network, None)
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected observation as (network, state) -> tensor: {error}") from error
-    name = kind if isinstance(kind, str) else f"{own.__module__}:{own.__qualname__}"
+    name = kind if isinstance(kind, str) else f"{function.__module__}:{function.__qualname__}"
     device = next(iter(network.state_dict().values())).device
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     state, lengths = initial(network, example.to(device), labels), []
     for gate in network.gates:
-        found = own(network, state)
-        is_right = isinstance(found, Tensor) and found.ndim == 2 and len(found) == 1
-        if not is_right or found.dtype != torch.float32:
-            got = (found.dtype, list(found.shape)) if isinstance(found, Tensor) else type(found)
+        features = function(network, state)
+        is_right = isinstance(features, Tensor) and features.ndim == 2 and len(features) == 1
+        if not is_right or features.dtype != torch.float32:
+            got = (
+                (features.dtype, list(features.shape))
+                if isinstance(features, Tensor)
+                else type(features)
+            )
             raise ValueError(
                 f"expected observation {name!r} to answer with float32 [1, size] at gate "
                 f"{gate.name!r}, got {got}"
             )
-        lengths.append(found.shape[1])
+        lengths.append(features.shape[1])
         everything = torch.ones(1, gate.num_blocks, dtype=torch.bool, device=device)
         state, _ = transition(network, state, everything)
-    return Observer(name, (*lengths, 0), network, own)
+    return Observer(name, (*lengths, 0), network, function)

@@ -60,11 +60,11 @@ def make_reward(reward: str | RewardFunction, arguments: Mapping[str, Any] | Non
     Raises:
         ValueError: if a name is unknown, or a number is not finite or out of range.
     """
-    found = resolve(reward, REWARDS, "reward")
+    definition = resolve(reward, REWARDS, "reward")
     if isinstance(reward, str) and reward not in REWARDS:
-        check_takes_outcome(found, reward)
-    name = reward if isinstance(reward, str) else getattr(found, "__name__", repr(found))
-    return bind_reward(found, name, as_settings(arguments, "reward_kwargs"))
+        check_takes_outcome(definition, reward)
+    name = reward if isinstance(reward, str) else getattr(definition, "__name__", repr(definition))
+    return bind_reward(definition, name, as_settings(arguments, "reward_kwargs"))
 
 
 __all__ = [

@@ -136,8 +136,8 @@ class StatefulReward:
 
 def does(reward: Any, method: str) -> bool:
     """Whether a reward, or a class of rewards, does something in a method of `StatefulReward`."""
-    found = getattr(reward, method, None)
-    return found is not None and not has_mark(found, "does_nothing")
+    attribute = getattr(reward, method, None)
+    return attribute is not None and not has_mark(attribute, "does_nothing")
 
 
 RewardFunction = Callable[..., Any]
@@ -227,24 +227,26 @@ class Reward:
         return dataclasses.replace(self, is_held=True)
 
 
-def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
+def bind_reward(reward: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
     """Binds keyword arguments of a function or class; ValueError if they do not fit."""
-    if not callable(found):
-        raise ValueError(f"expected reward to be a name, a function or a class, got {shown(found)}")
-    known = reward_parameters(found)
-    if known is not None:
-        check_names(arguments, known, "setting in reward_kwargs")
+    if not callable(reward):
+        raise ValueError(
+            f"expected reward to be a name, a function or a class, got {shown(reward)}"
+        )
+    parameters = reward_parameters(reward)
+    if parameters is not None:
+        check_names(arguments, parameters, "setting in reward_kwargs")
     for key, value in arguments.items():
         check_argument(key, value)
-    first = () if is_class(found) else (None,)
+    first = () if is_class(reward) else (None,)
     try:
-        inspect.signature(found).bind(*first, **arguments)
+        inspect.signature(reward).bind(*first, **arguments)
     except TypeError as error:
         raise ValueError(
             f"expected reward_kwargs that {name!r} takes, got {dict(arguments)}: {error}"
         ) from error
-    rule = found(**arguments) if is_class(found) else PlainReward(found, dict(arguments))
-    return Reward(name, rule, getattr(found, "description", None))
+    rule = reward(**arguments) if is_class(reward) else PlainReward(reward, dict(arguments))
+    return Reward(name, rule, getattr(reward, "description", None))
 
 
 def priced(terms: Any, prices: Any) -> dict[str, Any]:
@@ -257,12 +259,12 @@ def priced(terms: Any, prices: Any) -> dict[str, Any]:
     return terms | {"cost": prices * terms["cost"]}
 
 
-def check_takes_outcome(found: Any, name: str) -> None:
+def check_takes_outcome(reward: Any, name: str) -> None:
     """Refuses, by its signature, what takes no outcome and is no `StatefulReward` (ValueError)."""
-    if is_class(found):
+    if is_class(reward):
         return
     try:
-        parameters = list(inspect.signature(found).parameters.values())
+        parameters = list(inspect.signature(reward).parameters.values())
     except (TypeError, ValueError):
         parameters = []
     first = parameters[0] if parameters and parameters[0].kind in POSITIONAL else None
@@ -271,25 +273,25 @@ def check_takes_outcome(found: Any, name: str) -> None:
         # By its annotation, or without one by its name.
         has_none = first.annotation is first.empty
         takes = first.name == "outcome" if has_none else "Outcome" in str(first.annotation)
-    if isinstance(found, type) or not takes:
+    if isinstance(reward, type) or not takes:
         raise ValueError(
             f"expected reward {name!r} to be a function (outcome: StepOutcome, ...) or a "
-            f"StatefulReward class, got {shown(getattr(found, '__name__', found))}, which takes "
+            f"StatefulReward class, got {shown(getattr(reward, '__name__', reward))}, which takes "
             f"{first or 'none'} first; call that parameter outcome if it is one"
         )
 
 
-def is_class(found: Any) -> bool:
+def is_class(reward: Any) -> bool:
     """Whether a reward is a class, with a memory, rather than a function."""
-    return isinstance(found, type) and issubclass(found, StatefulReward)
+    return isinstance(reward, type) and issubclass(reward, StatefulReward)
 
 
-def reward_parameters(found: Any) -> dict[str, Any] | None:
+def reward_parameters(reward: Any) -> dict[str, Any] | None:
     """Names and defaults of what `reward_kwargs` may hold; None where anything is taken."""
-    parameters = list(signature_of(found, "reward").parameters.values())
+    parameters = list(signature_of(reward, "reward").parameters.values())
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    return {p.name: p.default for p in parameters[0 if is_class(found) else 1 :]}
+    return {p.name: p.default for p in parameters[0 if is_class(reward) else 1 :]}
 
 
 def check_argument(name: str, value: Any) -> None:

@@ -81,11 +81,11 @@ class TargetDensity(StatefulReward):
         mask, target = outcome.mask.float(), self.target_density
         use = self.use.get(outcome.layer, torch.full_like(mask[0], target))
         blocks = (use - target).square() + 2 * (use - target) * (mask - use)
-        images = (mask.mean(dim=1) - target).square()
+        examples = (mask.mean(dim=1) - target).square()
         return {
             "log_likelihood": outcome.log_likelihood,
             "blocks": -self.sparsity_weight * blocks.sum(dim=1),
-            "images": -self.sparsity_weight * images,
+            "images": -self.sparsity_weight * examples,
         }
 
     def numbers(self) -> dict[str, float]:

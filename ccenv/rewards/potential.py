@@ -57,12 +57,12 @@ class Potential(StatefulReward):
         split = surroundings.training_split().to(surroundings.device)
         generator = stream(self.seed, "probes")
         chosen = torch.randperm(len(split), generator=generator)[: self.num_fit_images]
-        images, labels = split.batch(chosen.to(surroundings.device))
-        states = random_walk(surroundings.network, images, labels, generator)
+        inputs, labels = split.batch(chosen.to(surroundings.device))
+        states = random_walk(surroundings.network, inputs, labels, generator)
         self.network = surroundings.network
         with torch.no_grad():
             looks = [look(self.network, state) for state in states]
-        self.probes = [fit_probe(found, labels, split.num_classes) for found in looks]
+        self.probes = [fit_probe(features, labels, split.num_classes) for features in looks]
 
     def potential(self, state: EpisodeState) -> Tensor:
         """Log-likelihood of the label before a layer, 0 after the last one: float32 [batch]."""
@@ -83,16 +83,16 @@ class Potential(StatefulReward):
 
 @torch.no_grad()
 def random_walk(
-    network: GatedNetwork, images: Tensor, labels: Tensor, generator: torch.Generator
+    network: GatedNetwork, inputs: Tensor, labels: Tensor, generator: torch.Generator
 ) -> list[EpisodeState]:
     """States before each gated layer, under masks whose density is uniform in 0..1."""
 
     def choose(state: EpisodeState) -> Tensor:
         densities = torch.rand(len(labels), 1, generator=generator)
         blocks = network.gates[state.layer].num_blocks
-        return random_mask(len(labels), blocks, densities, generator).to(images.device)
+        return random_mask(len(labels), blocks, densities, generator).to(inputs.device)
 
-    start = initial(network, images, labels)
+    start = initial(network, inputs, labels)
     walked = itertools.islice(outcomes(network, start, choose), len(network.gates) - 1)
     return [start, *(outcome.after for outcome in walked)]
 

@@ -103,23 +103,23 @@ class CoTraining:
         if simulator.is_sequence:
             # Positions of a sequence are neighbours, as of the split.
             length = simulator.positions
-            own = indices[:: len(indices) // len(masks[0])]
-            places = torch.arange(length, device=own.device)
-            images, labels = simulator.data.batch((own[:, None] * length + places).flatten())
+            sequences = indices[:: len(indices) // len(masks[0])]
+            places = torch.arange(length, device=sequences.device)
+            inputs, labels = simulator.data.batch((sequences[:, None] * length + places).flatten())
             masks, *values = (by_gate(part, simulator.num_layers) for part in (masks, *values))
         elif simulator.state is not None and indices is simulator.indices:
             # The batch that has just been walked through lies there still.
-            images, labels = simulator.state.images, simulator.state.labels
+            inputs, labels = simulator.state.images, simulator.state.labels
             start, self._start = self.start, None
         else:
-            images, _ = simulator.data.batch(indices[:: simulator.group_size])
+            inputs, _ = simulator.data.batch(indices[:: simulator.group_size])
             labels = simulator.data.labels.index_select(0, indices).long()
         if start is None and simulator.rule is not None and not simulator.is_sequence:
-            start = started(network, images, played(network, images, simulator.rule))
+            start = started(network, inputs, played(network, inputs, simulator.rule))
         # Fewer masks than rows where only some of the rows teach.
         labels = labels[:: len(labels) // len(masks[0])]
         chosen = values[0] if values else None
-        loss: Tensor = self.trainer.loss(images, labels, masks, "auto", chosen, start)
+        loss: Tensor = self.trainer.loss(inputs, labels, masks, "auto", chosen, start)
         return loss
 
     def finish_update(self, simulator: Any, loss: Tensor) -> None:

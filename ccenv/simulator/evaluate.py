@@ -100,13 +100,13 @@ def policy_of(policy: Any, env: Any) -> Policy:
     is_other = callable(policy) and not isinstance(policy, type) and not hasattr(policy, "in_keys")
     if is_other and not hasattr(policy, "act"):
         return Actor(policy, simulator_of(env))
-    found = as_policy(policy)
-    if lacking(found, "policy_macs"):
+    converted = as_policy(policy)
+    if lacking(converted, "policy_macs"):
         raise TypeError(
             f"expected {type(policy).__name__} to have policy_macs, the MACs of choosing one "
             "input's mask at each gate, got none; give [0] * gates where it costs nothing"
         )
-    return found
+    return converted
 
 
 @checks_types
@@ -169,7 +169,7 @@ def evaluate(
             with torch.no_grad():
                 shown = [policy.keep_probability(seen, layer) for seen in observations[of_gate]]
             pairs = zip(shown, outcomes, strict=True)
-            kept = [one.mask.float() if found is None else found for found, one in pairs]
+            kept = [one.mask.float() if keep is None else keep for keep, one in pairs]
             parts["keep", layer].append(in_order(kept))
         parts["correct"].append(in_order([one.correct for one in outcomes]))
         parts["nll"].append(in_order([-one.log_likelihood for one in outcomes]))

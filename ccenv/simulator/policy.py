@@ -142,13 +142,13 @@ class Actor(Policy):
 
     def act(self, observation: Tensor, layer: int, generator: Any = None) -> Tensor:
         """See `Policy.act`; TypeError, ValueError of what are no bits."""
-        given, width = self.actor(observation), max(self.num_blocks)
-        if getattr(given, "ndim", 0) != 2:
+        answer, width = self.actor(observation), max(self.num_blocks)
+        if getattr(answer, "ndim", 0) != 2:
             raise TypeError(
-                f"expected bits [batch, {width}] from {shown(self.actor)}, got {shown(given)}; "
+                f"expected bits [batch, {width}] from {shown(self.actor)}, got {shown(answer)}; "
                 "give a function from observations to the action alone"
             )
-        bits = bits_of(torch.as_tensor(given))
+        bits = bits_of(torch.as_tensor(answer))
         if bits.shape != (len(observation), width):
             raise ValueError(
                 f"expected masks [batch, {width}] from {shown(self.actor)}, here of "

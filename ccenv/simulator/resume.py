@@ -57,8 +57,8 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
     if "trainer" in tree:
         restore_state(simulator.network, tree["network"], "the network")
         for name in OF_TRAINER:
-            own = getattr(simulator.trainer, name)
-            setattr(simulator.trainer, name, restore_state(own, tree["trainer"][name], name))
+            current = getattr(simulator.trainer, name)
+            setattr(simulator.trainer, name, restore_state(current, tree["trainer"][name], name))
     elif weights_digest(simulator.network) != tree["digest"]:
         raise ValueError("expected the same frozen weights as before, got others")
     simulator.order.stream.set_state(tree["order_stream"])

@@ -163,14 +163,14 @@ def collect_rollout(
 def answers_of(steps: Sequence[Step]) -> dict[str, Tensor]:
     """What came of episodes, [batch] each: the last outcome, of a sequence means over positions."""
     last = [step.outcome for step in steps if step.outcome.is_last]
-    found = {
+    by_name = {
         "correct": [one.correct for one in last],
         "nll": [-one.log_likelihood for one in last],
         "compute_cost": [one.compute_cost for one in last],
     }
     return {
         name: parts[0] if len(parts) == 1 else torch.stack(parts).mean(dim=0)
-        for name, parts in found.items()
+        for name, parts in by_name.items()
     }
 
 

@@ -47,10 +47,10 @@ def begin_position(simulator: Any, state: Any = None) -> EpisodeState:
     """Begins the position that is next, behind what those before it left; None: the first."""
     if state is None or not simulator.ahead:
         simulator.ahead = draw_ahead(simulator)
-    (images, labels), *simulator.ahead = simulator.ahead
+    (inputs, labels), *simulator.ahead = simulator.ahead
     if state is None:
-        state = simulator.network.empty_state(images)
-    return dynamics.initial(simulator.network, images, labels, state=state)
+        state = simulator.network.empty_state(inputs)
+    return dynamics.initial(simulator.network, inputs, labels, state=state)
 
 
 def draw_ahead(simulator: Any) -> InputsAhead:
@@ -63,8 +63,8 @@ def draw_ahead(simulator: Any) -> InputsAhead:
     most = max(1, AHEAD // (count * math.prod(simulator.image_shape)))
     places = range(first, min(first + most, simulator.positions))
     rows = [simulator.indices * simulator.positions + place for place in places]
-    images, labels = (drawn.split(count) for drawn in simulator.data.batch(torch.cat(rows)))
-    return [(own.clone(), right) for own, right in zip(images, labels, strict=True)]
+    inputs, labels = (drawn.split(count) for drawn in simulator.data.batch(torch.cat(rows)))
+    return [(example.clone(), right) for example, right in zip(inputs, labels, strict=True)]
 
 
 def next_position(simulator: Any, ended: EpisodeState) -> EpisodeState:
@@ -77,17 +77,19 @@ def next_position(simulator: Any, ended: EpisodeState) -> EpisodeState:
 
 def read_extensions(asked: EnvironmentSettings) -> tuple[Extension, ...]:
     """Reads the settings in `EXTENSIONS`; ValueError of impossible ones and combinations."""
-    given = {name: getattr(asked, name) for name in EXTENSIONS}
-    found = [EXTENSIONS[name](own) for name, own in given.items() if own is not None]
-    check_combination(found, asked.episode == "sequence")
+    settings = {name: getattr(asked, name) for name in EXTENSIONS}
+    extensions = [
+        EXTENSIONS[name](setting) for name, setting in settings.items() if setting is not None
+    ]
+    check_combination(extensions, asked.episode == "sequence")
     of_reward: Mapping[str, Any] = as_settings(asked.reward_kwargs, "reward_kwargs")
-    if of_reward.get("load_weight") and not any(one.loads for one in found):
+    if of_reward.get("load_weight") and not any(one.loads for one in extensions):
         raise ValueError(
             "expected fast_memory or shared with load_weight, got neither; give one of them"
         )
-    for one in found:
+    for one in extensions:
         one.check_settings(asked.weights, of_reward)
-    return tuple(found)
+    return tuple(extensions)
 
 
 def check_combination(extensions: Sequence[Extension], is_sequence: bool) -> None:

@@ -67,15 +67,15 @@ class Step:
         brought: dict[Any, Any] = checks.on_host(
             {(i, name): tensor for i, group in enumerate(groups) for name, tensor in group.items()}
         )
-        results, terms, told, own = (
+        results, terms, told, arrays = (
             {name: brought[i, name] for name in group} for i, group in enumerate(groups)
         )
         outcome = dataclasses.replace(self.outcome, **results)
         step = dataclasses.replace(
-            self, reward=own["reward"], terms=terms, told=told, outcome=outcome
+            self, reward=arrays["reward"], terms=terms, told=told, outcome=outcome
         )
         # In the place of a look that would be taken on first use.
-        vars(step)["observation"] = own["observation"]
+        vars(step)["observation"] = arrays["observation"]
         return step
 
 

@@ -165,10 +165,11 @@ def grouped_conv2d(
             y = nothing.index_select(0, rows)
             y = y if biases is None else y + biases[block].reshape(-1, 1, 1)
         else:
-            some, own = x.index_select(0, rows), weights[block]
+            some, kernel = x.index_select(0, rows), weights[block]
             if channels is not None:
-                some, own = some.index_select(1, channels), own.index_select(1, channels)
-            y = conv2d(some, own, None if biases is None else biases[block], stride, padding)
+                some = some.index_select(1, channels)
+                kernel = kernel.index_select(1, channels)
+            y = conv2d(some, kernel, None if biases is None else biases[block], stride, padding)
         y = y if activation is None else activation(y)
         parts[block] = nothing.index_copy(0, rows, y)
     return torch.cat(parts, dim=1)

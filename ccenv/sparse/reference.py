@@ -41,8 +41,8 @@ def reference_linear(operands: Operands, activation: Activation | None) -> Tenso
         kept = out_mask.flatten().nonzero().squeeze(1)
         if 2 * len(kept) <= out_mask.numel():
             blocks = y.view(out_mask.numel(), -1)
-            found = torch.tanh(blocks.index_select(0, kept))
-            return torch.zeros_like(blocks).index_copy_(0, kept, found).view(y.shape)
+            active = torch.tanh(blocks.index_select(0, kept))
+            return torch.zeros_like(blocks).index_copy_(0, kept, active).view(y.shape)
     y = y if activation is None else activation(y)
     return zero_where_skipped(y, out_mask, in_place=True)
 
@@ -79,11 +79,11 @@ def grouped_linear(operands: Operands, activation: Activation | None) -> Tensor:
     nothing = x.new_zeros(len(x), len(weights[0])) + empty_sum(x, weight, bias)
     parts = [nothing] * num_blocks
     for block, rows in rows_of_blocks(out_mask):
-        some, own = x.index_select(0, rows), weights[block]
+        some, kept_weights = x.index_select(0, rows), weights[block]
         if in_mask is not None:
             units = used_units(in_mask[rows], x.shape[1])
-            some, own = some.index_select(1, units), own.index_select(1, units)
-        z = linear(some, own, biases[block])
+            some, kept_weights = some.index_select(1, units), kept_weights.index_select(1, units)
+        z = linear(some, kept_weights, biases[block])
         parts[block] = nothing.index_copy(0, rows, z if activation is None else activation(z))
     return torch.cat(parts, dim=1)
 

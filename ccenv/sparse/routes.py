@@ -197,10 +197,10 @@ def choose_backend(backend: str, x: Tensor) -> str:
         ValueError: if the backend is unknown or does not fit the device.
     """
     check_names([backend], BACKENDS, "backend")
-    own = "gpu" if x.is_cuda else "cpu"
-    if backend in ("cpu", "gpu") and backend != own:
+    native = "gpu" if x.is_cuda else "cpu"
+    if backend in ("cpu", "gpu") and backend != native:
         raise ValueError(
             f"expected tensors that backend={backend!r} can reach, got a tensor on {x.device}; "
             "move x, weight, bias and masks, or use backend='auto'"
         )
-    return own if backend == "auto" else backend
+    return native if backend == "auto" else backend

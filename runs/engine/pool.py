@@ -108,7 +108,7 @@ def run_in_pool(
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     # Whoever takes it first says that kernels are compiled; none where this process has said so.
-    ticket = context.Semaphore(0 if announcement.said else 1)
+    ticket = context.Semaphore(0 if announcement.is_done else 1)
     pool = ProcessPoolExecutor(num_workers, context, prepare_worker, (ticket,))
     try:
         with no_script():

@@ -107,7 +107,7 @@ class MaskedForm(nn.Module):
         self.see = replace(see, network=network)
         is_known = why_not_lowered(network) is None
         self.lower = lowered if is_known else by_steps
-        looks_are_ours = see.own in (None, last_symbols)
+        looks_are_ours = see.function in (None, last_symbols)
         self.open_batch = is_known and looks_are_ours and not skips
         """whether any number of inputs can be given at once; else one."""
 

@@ -140,7 +140,7 @@ def observe_context(
         base.kind,
         lengths,
         base.network,
-        base.own,
+        base.function,
         base=base,
         ranges=ranges,
         values=values,

@@ -42,34 +42,39 @@ def arguments_of(
     input_shape: Sequence[int],
     num_classes: int,
     sizes: Mapping[str, Any],
-    own: Mapping[str, Any],
+    network_kwargs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Keyword arguments of a builder: inputs, classes, sizes if it takes them, `network_kwargs`."""
     if takes_features(builder):
-        found = {"in_features": math.prod(input_shape), "num_classes": num_classes, **sizes}
+        arguments = {"in_features": math.prod(input_shape), "num_classes": num_classes, **sizes}
     else:
-        found = {"input_shape": tuple(input_shape), "num_classes": num_classes}
+        arguments = {"input_shape": tuple(input_shape), "num_classes": num_classes}
     parameters = signature_of(builder, "network").parameters
     is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if not is_open:
-        check_names(own, [name for name in parameters if name not in found], "network_kwargs name")
-    taken = sorted(set(own) & set(found))
+        check_names(
+            network_kwargs,
+            [name for name in parameters if name not in arguments],
+            "network_kwargs name",
+        )
+    taken = sorted(set(network_kwargs) & set(arguments))
     if taken:
         raise ValueError(f"expected {', '.join(taken)} outside of network_kwargs, got it there")
-    return found | dict(own)
+    return arguments | dict(network_kwargs)
 
 
 def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Refuses sizes of a fully connected network for a network that has none."""
     if isinstance(builder, nn.Module) or takes_features(builder):
         return
-    given = {name: value for name, value in sizes.items() if value != defaults[name]}
-    if given:
+    changed = {name: value for name, value in sizes.items() if value != defaults[name]}
+    if changed:
         skip = ("input_shape", "num_classes")
-        own = [name for name in inspect.signature(builder).parameters if name not in skip]
+        names = [name for name in inspect.signature(builder).parameters if name not in skip]
         raise ValueError(
-            f"expected no {', '.join(given)} with this network, whose sizes are network_kwargs "
-            f"({', '.join(own)}), got {given}; with a preset, take BlockSelection-v0 and a dataset"
+            f"expected no {', '.join(changed)} with this network, whose sizes are network_kwargs "
+            f"({', '.join(names)}), got {changed}; with a preset, take BlockSelection-v0 and a "
+            "dataset"
         )
 
 
@@ -89,28 +94,28 @@ def make_network(
     num_classes: int,
     seed: int,
     sizes: Mapping[str, Any],
-    own: Mapping[str, Any] | None = None,
+    network_kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Builds a network for inputs; a module that is given is copied, so that it stays as it is.
 
-    Builders of fully connected networks get `sizes`, values of `MLP_SIZES`, and every builder its
-    `own` arguments, the setting `network_kwargs`.
+    Builders of fully connected networks get `sizes`, values of `MLP_SIZES`, and every builder
+    its own arguments, the setting `network_kwargs`.
 
     Raises:
         TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its MACs for example.
         ValueError: if it does not fit the inputs or memory, or its weights are not finite.
     """
-    own = as_settings(own, "network_kwargs")
+    network_kwargs = as_settings(network_kwargs, "network_kwargs")
     if not callable(network):
         raise TypeError(
             f"expected network to be a name, a builder or a module, got {shown(network)}"
         )
     if isinstance(network, nn.Module):
-        if own:
+        if network_kwargs:
             raise ValueError("expected network_kwargs with a network's name, got a module")
         built: Any = copy.deepcopy(network)
     else:
-        arguments = arguments_of(network, input_shape, num_classes, sizes, own)
+        arguments = arguments_of(network, input_shape, num_classes, sizes, network_kwargs)
         built = build_network(network, seed, **arguments)
     check_parts(built)
     built = as_gated(built)
@@ -163,16 +168,16 @@ def check_batch(num_images: int, group_size: int) -> tuple[int, int]:
 def check_device(device: str | torch.device) -> torch.device:
     """Refuses a device that torch does not know or this machine does not have."""
     try:
-        found = torch.device(device)
-        if found.type not in ("cpu", "cuda"):
+        torch_device = torch.device(device)
+        if torch_device.type not in ("cpu", "cuda"):
             raise TypeError("images and network live on neither")
-        torch.empty(0, device=found)
+        torch.empty(0, device=torch_device)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"expected device to be 'cpu' or a CUDA device that is here, got {shown(device)}: "
             f"{shortened(str(error))}"
         ) from error
-    return found
+    return torch_device
 
 
 def check_indices(indices: Tensor, num_images: int) -> None:

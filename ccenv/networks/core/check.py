@@ -36,10 +36,10 @@ from ccenv.networks.core.protocol import (
 )
 
 WEIGHTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    lambda own, noise: own,
-    lambda own, noise: own + noise,
-    lambda own, noise: own.abs(),
-    lambda own, noise: (own + noise).abs(),
+    lambda values, noise: values,
+    lambda values, noise: values + noise,
+    lambda values, noise: values.abs(),
+    lambda values, noise: (values + noise).abs(),
 )
 """Those that show what a network reads: its own, others near them, and positive ones,
 which leave few units dead. (A network's own weights, noise of their size) -> weights."""
@@ -51,14 +51,14 @@ NEAR = {torch.float64: 1e-6, torch.float32: 1e-4}
 
 def check_skipped(network: Any, inputs: Tensor) -> None:
     """What only skipped blocks use is not read: NaN there changes nothing (law 4)."""
-    for gate, found in enumerate(network.gates):
+    for index, gate in enumerate(network.gates):
         spoiled = copy.deepcopy(network)
         owner = ability(spoiled, Owns)
-        parameters = [] if owner is None else owner.gate_parameters(gate)
-        if found.skipped == "stop" or not parameters:
+        parameters = [] if owner is None else owner.gate_parameters(index)
+        if gate.skipped == "stop" or not parameters:
             continue
         masks = full_masks(network, len(inputs))
-        masks[gate][:, found.num_blocks // 2 :] = False
+        masks[index][:, gate.num_blocks // 2 :] = False
         for parameter in parameters:
             parameter.requires_grad_(True)
         unused = unused_entries(spoiled, inputs, masks, parameters)
@@ -69,7 +69,7 @@ def check_skipped(network: Any, inputs: Tensor) -> None:
             after = forward(spoiled, inputs, masks, "cpu")
         if not torch.equal(before, after):
             raise ValueError(
-                f"expected skipped blocks of gate {gate} ({found.name!r}) not to be read, but NaN "
+                f"expected skipped blocks of gate {index} ({gate.name!r}) not to be read, but NaN "
                 "in their weights reaches the logits"
             )
     check_unread(network, inputs)
@@ -111,12 +111,12 @@ def unused_entries(
     """
     unused = [torch.ones_like(parameter, dtype=torch.bool) for parameter in parameters]
     used = [~entries for entries in unused]
-    own = {name: p.detach().clone() for name, p in network.named_parameters()}
+    originals = {name: p.detach().clone() for name, p in network.named_parameters()}
     for draw, way in enumerate(WEIGHTS):
         generator = stream(draw, "weights of a check")
         for name, parameter in network.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator).to(own[name])
-            parameter.data.copy_(way(own[name], noise * own[name].std(correction=0)))
+            noise = torch.randn(parameter.shape, generator=generator).to(originals[name])
+            parameter.data.copy_(way(originals[name], noise * originals[name].std(correction=0)))
         some, every = gradients_under(network, inputs, masks, parameters)
         # The bias of keys has a gradient by rounding alone: it is read, and yet changes nothing.
         rounding = max((ROUNDING[g.dtype] for g in every), default=0.0)
@@ -124,7 +124,7 @@ def unused_entries(
         unused = [u & (g == 0) for u, g in zip(unused, some, strict=True)]
         used = [u | (g.abs() > least) for u, g in zip(used, every, strict=True)]
     for name, parameter in network.named_parameters():
-        parameter.data.copy_(own[name])
+        parameter.data.copy_(originals[name])
     return [none & some for none, some in zip(unused, used, strict=True)]
 
 
@@ -132,15 +132,15 @@ def gradients_under(
     network: Any, inputs: Tensor, masks: list[Tensor], parameters: list[nn.Parameter]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Of the sum of squared logits, under masks and with everything kept."""
-    found = []
+    pair = []
     for kept in (masks, [torch.ones_like(mask) for mask in masks]):
         loss = forward(network, inputs, kept, "cpu").square().sum()
         gradients: Sequence[Tensor | None] = [None] * len(parameters)
         if loss.requires_grad:
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         pairs = zip(parameters, gradients, strict=True)
-        found.append([torch.zeros_like(p) if g is None else g for p, g in pairs])
-    return found[0], found[1]
+        pair.append([torch.zeros_like(p) if g is None else g for p, g in pairs])
+    return pair[0], pair[1]
 
 
 NUM_ROWS = 6
@@ -211,9 +211,9 @@ def precise_copy(network: Any, example: Tensor) -> tuple[Any, Tensor]:
         with torch.no_grad(), begun, ended:
             dense_forward(tried, inputs)
     except RuntimeError as error:
-        found = copied_in(network, example, torch.float32)
+        copied = copied_in(network, example, torch.float32)
         with torch.no_grad():
-            dense_forward(*found)
+            dense_forward(*copied)
         warnings.warn(
             "the laws are checked in float32, up to rounding: "
             f"{running[-1] or type(network).__name__} does not compute in float64 "
@@ -221,7 +221,7 @@ def precise_copy(network: Any, example: Tensor) -> tuple[Any, Tensor]:
             UserWarning,
             stacklevel=4,
         )
-        return found
+        return copied
     return tried, inputs
 
 
@@ -281,11 +281,11 @@ def state_before(network: Any, one: Tensor) -> Any:
 def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
     """Everything kept is the plain module, at its cost (laws 1, 14); returns what it does."""
     state, keep = state_before(network, inputs[:1]), (lambda *_: None)
-    found = count(
+    counts = count(
         lambda x: network.logits(through(network, x, keep, "reference", state=state), "reference"),
         inputs[:1],
     )
-    macs, dense = found.macs, found.result
+    macs, dense = counts.macs, counts.result
     if tuple(dense.shape) != (1, network.num_classes):
         raise ValueError(
             f"expected logits [batch, num_classes={network.num_classes}], got {list(dense.shape)}"
@@ -302,7 +302,7 @@ def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count
             f"expected the MACs of full masks to sum to dense_macs={network.dense_macs:,}, got "
             f"{int(bill[0]):,}"  # type: ignore[index]
         )
-    return found
+    return counts
 
 
 def bill_of(network: Any, inputs: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
@@ -413,15 +413,15 @@ def check_more(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
 
 def check_stops(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
     """A stopped input costs nothing more and keeps its answer, whatever follows (law 17)."""
-    for gate, found in enumerate(network.gates):
-        if found.skipped != "stop":
+    for index, gate in enumerate(network.gates):
+        if gate.skipped != "stop":
             continue
         kept = full_masks(network, len(inputs))
-        kept[gate][:] = False
-        other = [m if i <= gate else torch.zeros_like(m) for i, m in enumerate(kept)]
-        later = torch.stack([*bill_of(network, inputs, kept)])[gate + 1 :]
+        kept[index][:] = False
+        other = [m if i <= index else torch.zeros_like(m) for i, m in enumerate(kept)]
+        later = torch.stack([*bill_of(network, inputs, kept)])[index + 1 :]
         if bool(later.any()):
-            raise ValueError(f"expected nothing to be billed behind exit {found.name!r}, got MACs")
+            raise ValueError(f"expected nothing to be billed behind exit {gate.name!r}, got MACs")
         answers = [forward(network, inputs, masks) for masks in (kept, other)]
         if not torch.equal(*answers):
-            raise ValueError(f"expected later masks to be ignored behind exit {found.name!r}")
+            raise ValueError(f"expected later masks to be ignored behind exit {gate.name!r}")

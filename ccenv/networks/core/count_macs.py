@@ -88,8 +88,8 @@ def plain_name(operation: OpOverload) -> str:
 
 def aten(name: str) -> OpOverloadPacket | None:
     """An operation of torch's, None where this version has none of the name."""
-    found: Any = getattr(torch.ops.aten, name, None)
-    return found if isinstance(found, OpOverloadPacket) else None
+    operation: Any = getattr(torch.ops.aten, name, None)
+    return operation if isinstance(operation, OpOverloadPacket) else None
 
 
 @functools.cache
@@ -146,8 +146,8 @@ class Count:
 
 def counted(function: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
     """Multiply-accumulates of a call without gradients, and what it gave; see `count`."""
-    found = count(function, *inputs)
-    return found.macs, found.result
+    counts = count(function, *inputs)
+    return counts.macs, counts.result
 
 
 def count(function: Callable[..., Any], *inputs: Any) -> Count:
@@ -201,16 +201,16 @@ class SeenOperations(TorchDispatchMode):
         """Runs an operation and notes what it is."""
         if isinstance(func, HigherOrderOperator):
             return NotImplemented
-        found = func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
         if func.overloadpacket in self.counter.flop_registry:
-            return found
+            return output
         kind = kind_without_formula(func)
         if kind == "product" and not is_scaling(func, args):
-            self.products[plain_name(func)] += max(found.numel(), args[0].numel())
+            self.products[plain_name(func)] += max(output.numel(), args[0].numel())
         elif kind == "unknown":
             place = max(self.counter.mod_tracker.parents - {"Global"}, key=len, default="")
             self.unknown[f"{func.overloadpacket}{place and f' in {place}'}"] = None
-        return found
+        return output
 
 
 def is_scaling(func: Any, args: tuple[Any, ...]) -> bool:
@@ -219,14 +219,14 @@ def is_scaling(func: Any, args: tuple[Any, ...]) -> bool:
     return is_product and not all(isinstance(one, Tensor) and one.ndim for one in args[:2])
 
 
-def warn_of_products(found: Count, stacklevel: int) -> None:
+def warn_of_products(counts: Count, stacklevel: int) -> None:
     """Names elementwise products that a network's MACs leave out, where they are many."""
-    total = sum(found.products.values())
-    if total > MOST_PRODUCTS * found.macs:
-        named = ", ".join(f"{name}: {number:,}" for name, number in found.products.items())
+    total = sum(counts.products.values())
+    if total > MOST_PRODUCTS * counts.macs:
+        named = ", ".join(f"{name}: {number:,}" for name, number in counts.products.items())
         warnings.warn(
             f"the MACs leave out {total:,} elementwise products for one input ({named}) next to "
-            f"{found.macs:,} multiply-accumulates: they are free by convention; write those that "
+            f"{counts.macs:,} multiply-accumulates: they are free by convention; write those that "
             "are summed as a matrix product (torch.matmul, torch.einsum), to have them counted",
             UserWarning,
             stacklevel=stacklevel + 1,
@@ -274,10 +274,10 @@ ATTENTION = (
 )
 
 
-def joint_shape(given: Sequence[Any]) -> Sequence[int]:
+def joint_shape(operands: Sequence[Any]) -> Sequence[int]:
     """Shape in which `aten._trilinear` multiplies: that of three tensors with dimensions added."""
-    shapes = [list(shape) for shape in given[:3]]
-    for shape, places in zip(shapes, given[3:6], strict=True):
+    shapes = [list(shape) for shape in operands[:3]]
+    for shape, places in zip(shapes, operands[3:6], strict=True):
         for place in places:
             shape.insert(place, 1)
     return torch.broadcast_shapes(*shapes)
@@ -295,5 +295,5 @@ def further_formulas() -> dict[Any, Callable[..., int]]:
 
     formulas = {name: doubled(macs) for name, macs in FURTHER.items()}
     formulas |= dict.fromkeys(ATTENTION, attention)
-    found = {aten(name): one for name, one in formulas.items()}
-    return {operation: one for operation, one in found.items() if operation is not None}
+    by_operation = {aten(name): one for name, one in formulas.items()}
+    return {operation: one for operation, one in by_operation.items() if operation is not None}

@@ -164,12 +164,12 @@ class FlowNetwork(GatedNetwork):
     """of what always runs behind each gate, up to the next."""
 
     def set_costs(
-        self, gates: Sequence[Gate], start: int, own: Sequence[int], fixed: Sequence[int]
+        self, gates: Sequence[Gate], start: int, own_macs: Sequence[int], fixed: Sequence[int]
     ) -> None:
         """Writes down gates and costs."""
         self.gates, self.start_macs = tuple(gates), start
-        self.own_macs, self.fixed_macs = tuple(own), tuple(fixed)
-        self.dense_macs = start + sum(own) + sum(fixed)
+        self.own_macs, self.fixed_macs = tuple(own_macs), tuple(fixed)
+        self.dense_macs = start + sum(own_macs) + sum(fixed)
 
     def part(self, gate: int) -> nn.Module:
         """What a gate decides: a stage, a gated child or an exit."""

@@ -28,14 +28,14 @@ def packed(module: nn.Module) -> nn.Module:
     Args:
         module: in evaluation mode; not changed.
     """
-    found = without_norms(copy.deepcopy(module).requires_grad_(False))
-    if any(parameter.is_cuda for parameter in found.parameters()):
-        return found
+    fast_copy = without_norms(copy.deepcopy(module).requires_grad_(False))
+    if any(parameter.is_cuda for parameter in fast_copy.parameters()):
+        return fast_copy
     # Not every module's own four-dimensional weights are a convolution's.
-    for part in found.modules():
+    for part in fast_copy.modules():
         if isinstance(part, nn.Conv2d):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    return found
+    return fast_copy
 
 
 def without_norms(module: nn.Module) -> nn.Module:
@@ -100,6 +100,6 @@ def hold_norms(network: Any) -> None:
 
 def pack(network: GatedNetwork) -> None:
     """Lets a network whose weights stay run faster, if it can."""
-    found = ability(network, Packs)
-    if found is not None:
-        found.pack()
+    packing = ability(network, Packs)
+    if packing is not None:
+        packing.pack()

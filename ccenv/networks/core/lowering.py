@@ -60,8 +60,8 @@ class Affine:
 
     def tensors(self) -> list[Tensor]:
         """All of its numbers."""
-        own = [self.weight, self.bias, *(table.rows for table in self.tables)]
-        return [tensor for tensor in own if tensor is not None]
+        numbers = [self.weight, self.bias, *(table.rows for table in self.tables)]
+        return [tensor for tensor in numbers if tensor is not None]
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def lowered(network: Any) -> Lowered:
     if newer:
         # A lower() that is inherited speaks of the methods that it was written with.
         raise ValueError(f"it has a {newer[0]}() of its own and no lower() to go with it")
-    found: Lowered = network.lower()
-    return found
+    program: Lowered = network.lower()
+    return program
 
 
 def why_not_lowered(network: Any) -> str | None:

@@ -331,9 +331,9 @@ def small_linear(
     # Weights that no row reads change nothing, unless they are not finite: then answers are not.
     is_named = activation is None or isinstance(activation, str)
     if is_named and not torch.is_grad_enabled():
-        found = layer(weight, bias)
-        if in_mask is None or all_finite(found):
-            return found
+        output = layer(weight, bias)
+        if in_mask is None or all_finite(output):
+            return output
     return layer(*as_read(weight, bias, in_mask, out_mask))
 
 

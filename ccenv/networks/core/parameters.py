@@ -99,13 +99,13 @@ def writes_of(tensor: Tensor | None) -> int:
 
 def weights_of(network: GatedNetwork) -> list[Tensor]:
     """Parameters and buffers of its state, each once, in however many places it is read."""
-    found = network.state_dict(keep_vars=True).values()
-    return list({id(tensor): tensor for tensor in found}.values())
+    tensors = network.state_dict(keep_vars=True).values()
+    return list({id(tensor): tensor for tensor in tensors}.values())
 
 
 def memory_bytes(network: GatedNetwork) -> int:
     """Bytes of parameters and buffers, or what a network says of itself."""
-    own = ability(network, OwnMemory)
-    if own is not None:
-        return own.memory_bytes()
+    memory = ability(network, OwnMemory)
+    if memory is not None:
+        return memory.memory_bytes()
     return sum(tensor.nbytes for tensor in weights_of(network))

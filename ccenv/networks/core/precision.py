@@ -81,9 +81,9 @@ def computing_in(plain: Any, dtype: str) -> Any:
         for name in (*COMPUTING, *ANSWERING)
         if hasattr(plain, name)
     }
-    own = {"plain_class": plain, "computes_in": dtype, "__reduce_ex__": reduced}
+    attributes = {"plain_class": plain, "computes_in": dtype, "__reduce_ex__": reduced}
     names = {"__module__": plain.__module__, "__qualname__": plain.__qualname__}
-    return type(plain.__name__, (plain,), {**names, **own, **methods})
+    return type(plain.__name__, (plain,), {**names, **attributes, **methods})
 
 
 def under_autocast(
@@ -95,17 +95,17 @@ def under_autocast(
     def run(self: Any, *arguments: Any, **options: Any) -> Any:
         weight = next(self.parameters(), None)
         with torch.autocast("cpu" if weight is None else weight.device.type, dtype):
-            found = method(self, *arguments, **options)
-        return in_float32(found, dtype) if answers else found
+            output = method(self, *arguments, **options)
+        return in_float32(output, dtype) if answers else output
 
     return run
 
 
-def in_float32(found: Any, dtype: torch.dtype) -> Any:
+def in_float32(value: Any, dtype: torch.dtype) -> Any:
     """Tensors of a dtype as float32, also those in a tuple; everything else as it is."""
-    if isinstance(found, tuple):
-        return tuple(in_float32(part, dtype) for part in found)
-    return found.float() if isinstance(found, Tensor) and found.dtype is dtype else found
+    if isinstance(value, tuple):
+        return tuple(in_float32(part, dtype) for part in value)
+    return value.float() if isinstance(value, Tensor) and value.dtype is dtype else value
 
 
 def in_own_dtype(policy: Callable[..., Any], *arguments: Any) -> Any:

@@ -199,15 +199,15 @@ def as_gated(network: nn.Module) -> GatedNetwork:
     if isinstance(network, GatedNetwork):
         return network
     kind: Any = type(network)
-    found: GatedNetwork = sharing_parts(network, with_defaults(kind))
-    return found
+    gated: GatedNetwork = sharing_parts(network, with_defaults(kind))
+    return gated
 
 
 def sharing_parts(network: nn.Module, kind: Any) -> Any:
     """A network of another class with the modules, parameters and attributes of one."""
-    found = object.__new__(kind)
-    vars(found).update(vars(network))
-    return found
+    twin = object.__new__(kind)
+    vars(twin).update(vars(network))
+    return twin
 
 
 @functools.cache
@@ -335,8 +335,8 @@ def rows_each(num_inputs: int, num_rows: int) -> int:
 
 def group_of(num_inputs: int, mask: Tensor | None, weights: Tensor | None) -> int:
     """Rows of a step's mask, or of its weights, for each input."""
-    given = mask if mask is not None else weights
-    return 1 if given is None else rows_each(num_inputs, given.shape[0])
+    values = mask if mask is not None else weights
+    return 1 if values is None else rows_each(num_inputs, values.shape[0])
 
 
 State = TypeVar("State")

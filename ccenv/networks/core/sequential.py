@@ -100,7 +100,7 @@ class GatedSequential(FlowNetwork):
             with naming("stem", example):
                 start, x = counted(self.stem, example)
             gates: list[Gate] = []
-            own: list[int] = []
+            own_macs: list[int] = []
             # Before the first gate, and behind each.
             fixed = [start]
             for name, part in zip(self.part_names, self.parts, strict=True):
@@ -108,14 +108,14 @@ class GatedSequential(FlowNetwork):
                     if isinstance(part, Stage):
                         look, x = part.look(x), part.measure(x)
                         gates.append(Gate(name, part.num_blocks, look.shape[1], part.skipped))
-                        own.append(part.full_macs)
+                        own_macs.append(part.full_macs)
                         fixed.append(0)
                     elif isinstance(part, Exit):
                         # It answers before its gate decides: its head belongs to the gate before.
                         spent, early = counted(part.head, x)
                         fixed[-1] += spent
                         gates.append(Gate(name, 1, exit_look(early, x).shape[1], "stop"))
-                        own.append(0)
+                        own_macs.append(0)
                         fixed.append(0)
                     else:
                         spent, x = counted(part, x)
@@ -123,7 +123,7 @@ class GatedSequential(FlowNetwork):
             with naming("head", x):
                 spent, logits = counted(self.head, x)
             fixed[-1] += spent
-        self.set_costs(gates, fixed[0], own, fixed[1:])
+        self.set_costs(gates, fixed[0], own_macs, fixed[1:])
         self.num_classes = logits.shape[1]
         for name, part in zip(self.part_names, self.parts, strict=True):
             if isinstance(part, Exit) and (wide := exit_size(part)) not in (None, self.num_classes):

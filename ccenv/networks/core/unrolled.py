@@ -19,13 +19,13 @@ from ccenv.networks.core.protocol import Rule, through
 
 def continues(network: Any) -> Any:
     """A network whose state goes on from position to position; ValueError of any other."""
-    found = ability(network, Continues)
-    if found is None or lacking(found, *parts_of(Continues)):
+    continuing = ability(network, Continues)
+    if continuing is None or lacking(continuing, *parts_of(Continues)):
         raise ValueError(
             "expected a network that keeps a state from position to position, such as skip_gru or "
             f"lm, with episode='sequence', got {type(network).__name__}; take episode='input'"
         )
-    return found
+    return continuing
 
 
 def along(
@@ -53,13 +53,13 @@ def by_rule(network: Any, rule: Rule | None) -> Callable[[Any, Tensor], Any]:
 
     def run(state: Any, inputs: Tensor) -> Any:
         hidden = network.read(inputs, state)
-        for gate, own in enumerate(network.gates):
+        for index, gate in enumerate(network.gates):
             mask, weights = None, None
             if rule is not None:
                 with torch.no_grad():
-                    action = in_own_dtype(rule, gate, hidden, inputs)
-                mask, weights = as_mask(action, own.num_blocks), gate_values_of(action)
-            hidden = network.step(gate, hidden, mask, weights)
+                    action = in_own_dtype(rule, index, hidden, inputs)
+                mask, weights = as_mask(action, gate.num_blocks), gate_values_of(action)
+            hidden = network.step(index, hidden, mask, weights)
         return hidden
 
     return run
@@ -94,9 +94,11 @@ def sequence_logits(
     """
 
     def run(state: Any, seen: Tensor, place: int) -> Any:
-        own = slice(place, None, length)
-        scale = None if weights is None else [values[own] for values in weights]
-        return through(network, seen, lambda gate, _: masks[gate][own], backend, scale, state=state)
+        rows = slice(place, None, length)
+        scale = None if weights is None else [values[rows] for values in weights]
+        return through(
+            network, seen, lambda gate, _: masks[gate][rows], backend, scale, state=state
+        )
 
     places = zip(inputs.unflatten(0, (-1, length)).unbind(1), range(length), strict=True)
     logits = [network.logits(hidden, backend) for hidden in along(network, places, run)]

@@ -62,7 +62,7 @@ def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor
     wanted = network.state_dict()
     for name in sorted({*tensors, *wanted}):
         any_length = name in network.open_lengths
-        expected, got = (kind_of(found, name, any_length) for found in (wanted, tensors))
+        expected, got = (kind_of(tensor, name, any_length) for tensor in (wanted, tensors))
         if expected != got:
             raise ValueError(
                 f"expected weights of this network in {path}, got those of another: {name!r} is "
@@ -174,11 +174,15 @@ def purpose_of(
 ) -> str:
     """What weights are for, as settings of the environment; sizes at their default are left out."""
     fixed = [name for name in transforms if not is_of_chance(make_transform(name))]
-    own = dict(network_kwargs)
+    settings = dict(network_kwargs)
     if network in NETWORKS:
         parameters = inspect.signature(resolve(network, NETWORKS, "network")).parameters
-        own = {n: v for n, v in own.items() if n not in parameters or v != parameters[n].default}
-    return f"network={network!r}, network_kwargs={own}, dataset={dataset!r}, transforms={fixed}"
+        settings = {
+            n: v for n, v in settings.items() if n not in parameters or v != parameters[n].default
+        }
+    return (
+        f"network={network!r}, network_kwargs={settings}, dataset={dataset!r}, transforms={fixed}"
+    )
 
 
 def shipped_path(name: str) -> Path:

@@ -36,27 +36,27 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
     The teacher learns from the same images. `settings` are those of `CoTrainer` and `Teaching`. A
     network that cannot be taught, or not without a schedule's end, is refused (ValueError).
     """
-    own, teaching = teaching_of(settings)
+    training, teaching = teaching_of(settings)
     kind = type(network).__name__
     if not any(True for _ in network.parameters()):
         raise ValueError(
             f"expected weights='frozen' of a network without weights to learn, got 'cotrain' of "
             f"{kind}"
         )
-    if Scheduled in network.abilities and own.get("schedule_updates") is None:
+    if Scheduled in network.abilities and training.get("schedule_updates") is None:
         raise ValueError(
             f"expected weights_kwargs.schedule_updates (of a run 'run') with {kind}, which "
             "changes as its training goes on, got none"
         )
     units = positive_ints(teaching.teacher_units, "teacher_units", allow_none=True)
     if not units:
-        return CoTrainer(network, **own)
+        return CoTrainer(network, **training)
     teacher = dense_teacher(units, split, network.activation)
     if teaching.warm_start:
         copy_weights(teacher, network)
     if not teaching.distill_weight:
-        return CoTrainer(network, **own)
-    return DistillingTrainer(network, teacher, teaching, **own)
+        return CoTrainer(network, **training)
+    return DistillingTrainer(network, teacher, teaching, **training)
 
 
 class DistillingTrainer(CoTrainer):
@@ -69,7 +69,7 @@ class DistillingTrainer(CoTrainer):
 
     def loss(
         self,
-        images: Tensor,
+        inputs: Tensor,
         labels: Tensor,
         masks: Sequence[Tensor],
         backend: str = "auto",
@@ -77,18 +77,18 @@ class DistillingTrainer(CoTrainer):
         start: Any = None,
     ) -> Tensor:
         """Mean cross-entropy to `targets`; see `CoTrainer.loss`."""
-        targets = self.targets(images, labels)
-        return super().loss(images, targets, masks, backend, values, start)
+        targets = self.targets(inputs, labels)
+        return super().loss(inputs, targets, masks, backend, values, start)
 
-    def targets(self, images: Tensor, labels: Tensor) -> Tensor:
+    def targets(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Labels mixed with the teacher's answers: -> probabilities [batch, num_classes].
 
         There may be fewer images than labels, each for as many neighbouring rows.
         """
         with torch.no_grad():
-            logits = dense_forward(self.teacher, images)
+            logits = dense_forward(self.teacher, inputs)
         answers = torch.softmax(logits / self.teaching.teacher_temperature, dim=1)
-        answers = answers.repeat_interleave(len(labels) // len(images), 0)
+        answers = answers.repeat_interleave(len(labels) // len(inputs), 0)
         truth = nn.functional.one_hot(labels, answers.shape[1]).to(answers)
         return torch.lerp(truth, answers, self.teaching.distill_weight)
 

@@ -71,8 +71,8 @@ def frozen_weights(
     recipe = recipe or (Pretraining() if positions == 1 else SEQUENCES)
     name = fingerprint(network, split, recipe) + ("" if positions == 1 else "-sequences")
     learn: Callable[[], None] = functools.partial(pretrain, network, split, recipe, positions)
-    if (own := ability(network, Beforehand)) is not None:
-        learn = functools.partial(own.learn_beforehand, split)
+    if (learner := ability(network, Beforehand)) is not None:
+        learn = functools.partial(learner.learn_beforehand, split)
     learned_once(network, name, learn)
 
 
@@ -191,10 +191,10 @@ def learn_split(
         if update % per_epoch == 0:
             order = split.shuffled(generator).to(device)
         start = update % per_epoch * batch_size
-        images, labels = split.batch(order[start : start + batch_size])
+        inputs, labels = split.batch(order[start : start + batch_size])
         masks = masks_of(len(labels), generator)
         # At densities around one half, gathering each block's images costs more than it saves.
-        trainer.update(images, labels, masks, backend="reference")
+        trainer.update(inputs, labels, masks, backend="reference")
 
 
 class CoTrainer:
@@ -258,7 +258,7 @@ class CoTrainer:
 
     def update(
         self,
-        images: Tensor,
+        inputs: Tensor,
         labels: Tensor,
         masks: Sequence[Tensor],
         backend: str = "auto",
@@ -269,14 +269,14 @@ class CoTrainer:
 
         It stays where the network is: to read it, the host would wait for a device.
         """
-        loss = self.loss(images, labels, masks, backend, values, start)
+        loss = self.loss(inputs, labels, masks, backend, values, start)
         loss.backward()
         self.step()
         return loss.detach()
 
     def loss(
         self,
-        images: Tensor,
+        inputs: Tensor,
         labels: Tensor,
         masks: Sequence[Tensor],
         backend: str = "auto",
@@ -288,7 +288,7 @@ class CoTrainer:
         Of networks with exits it is that of all answers, see `ccenv.networks.core.exit_state`.
 
         Args:
-            images: [batch, ...].
+            inputs: [batch, ...].
             labels: int64 [rows], or probabilities [rows, num_classes].
             masks: bool [rows, num_blocks] for each gate.
             backend: see `ccenv.block_sparse_linear`.
@@ -300,12 +300,12 @@ class CoTrainer:
         """
         self.network.train()
         if self.positions > 1:
-            logits = sequence_logits(self.network, images, masks, self.positions, backend, values)
+            logits = sequence_logits(self.network, inputs, masks, self.positions, backend, values)
             loss = nn.functional.cross_entropy(logits, labels)
         elif has_exits(self.network):
-            loss = exit_losses(self.network, images, labels, masks, weights=values, start=start)
+            loss = exit_losses(self.network, inputs, labels, masks, weights=values, start=start)
         else:
-            logits = forward(self.network, images, masks, backend, values, start)
+            logits = forward(self.network, inputs, masks, backend, values, start)
             loss = nn.functional.cross_entropy(logits, labels)
         self.network.eval()
         self.optimizer.zero_grad(set_to_none=True)
@@ -361,14 +361,14 @@ class Teaching:
 def teaching_of(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Teaching]:
     """Parts settings of co-trained weights: those of `CoTrainer`, and what a teacher does."""
     names = [field.name for field in fields(Teaching)]
-    own = {name: value for name, value in settings.items() if name not in names}
-    return own, Teaching(**{name: settings[name] for name in names if name in settings})
+    training = {name: value for name, value in settings.items() if name not in names}
+    return training, Teaching(**{name: settings[name] for name in names if name in settings})
 
 
 def check_cotraining_settings(settings: dict[str, Any]) -> None:
     """Refuses unknown or impossible settings before anything is built."""
-    known = [name for name in inspect.signature(CoTrainer).parameters if name != "network"]
+    trained = [name for name in inspect.signature(CoTrainer).parameters if name != "network"]
     taught = [field.name for field in fields(Teaching)]
-    check_names(settings, [*known, *taught], "setting in weights_kwargs")
-    own, _ = teaching_of(settings)
-    CoTrainer(nn.ParameterList([nn.Parameter(torch.zeros(1))]), **own)
+    check_names(settings, [*trained, *taught], "setting in weights_kwargs")
+    training, _ = teaching_of(settings)
+    CoTrainer(nn.ParameterList([nn.Parameter(torch.zeros(1))]), **training)

@@ -202,8 +202,8 @@ class Whole(Stage):
     def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[rows, ...] -> [rows, outputs], zero where skipped; see `Stage`."""
         if mask is None and weights is None:
-            found: Tensor = self.body(x)
-            return found
+            output: Tensor = self.body(x)
+            return output
         if backend == "reference" and mask is not None:
             return scaled(torch.where(mask, self.body(x), 0.0), weights)
         return add_kept_rows(x.new_zeros(len(x), self.outputs), self.body, x, mask, weights)

@@ -104,10 +104,10 @@ def rows_by_blocks(mask: Tensor) -> Iterator[tuple[Tensor | None, Blocks]]:
 def same_rows(mask: Tensor) -> dict[tuple[int, ...], list[int]]:
     """Rows of each different mask: the blocks that are kept -> numbers of the rows that do."""
     # In plain Python: a dictionary of some rows takes less time than torch's unique.
-    found: dict[tuple[bool, ...], list[int]] = {}
+    rows_of: dict[tuple[bool, ...], list[int]] = {}
     for row, bits in enumerate(mask.tolist()):
-        found.setdefault(tuple(bits), []).append(row)
-    return {tuple(i for i, kept in enumerate(b) if kept): rows for b, rows in found.items()}
+        rows_of.setdefault(tuple(bits), []).append(row)
+    return {tuple(i for i, kept in enumerate(b) if kept): rows for b, rows in rows_of.items()}
 
 
 def some_blocks(weight: nn.Parameter, blocks: Blocks) -> Tensor:

@@ -89,8 +89,8 @@ def differentiable(
         def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
             """Gradients of the operands, those that are wanted."""
             wanted = ctx.needs_input_grad
-            found = gradients(ctx.saved_tensors, grad_y, wanted, *ctx.more)
-            return found + (None,) * (len(wanted) - len(found))
+            grads = gradients(ctx.saved_tensors, grad_y, wanted, *ctx.more)
+            return grads + (None,) * (len(wanted) - len(grads))
 
     apply: Callable[..., Tensor] = Head.apply
     return apply
@@ -100,7 +100,7 @@ def differentiable_layer(
     run: Callable[..., Any], gradients: Callable[..., Any]
 ) -> Callable[..., Tensor]:
     """`differentiable` for a run of `Operands` and what else it takes."""
-    apply = differentiable(lambda *given: run(given[:5], *given[5:]), gradients)
+    apply = differentiable(lambda *arguments: run(arguments[:5], *arguments[5:]), gradients)
     return lambda operands, *more: apply(*operands, *more)
 
 

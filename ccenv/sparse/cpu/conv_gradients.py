@@ -212,8 +212,10 @@ def convolve_back(
             fill_floats(grad_x + 4 * (b * s.in_blocks + start) * of_map, (stop - start) * of_map, 0)
         num = list_kept(in_mask, b, s.in_blocks, listed)
         wanted = list_kept(out_mask, b, s.out_blocks, writes)
-        shift, own = 4 * b * total * pixels, writes[:wanted]
-        slopes_of_groups(y + shift, grad_y + shift, at_z, at_turned, bias, own, s, activation)
+        shift, kept_groups = 4 * b * total * pixels, writes[:wanted]
+        slopes_of_groups(
+            y + shift, grad_y + shift, at_z, at_turned, bias, kept_groups, s, activation
+        )
         for i in listed[:num]:
             if not start <= i < stop or wanted == 0:
                 continue
@@ -221,10 +223,10 @@ def convolve_back(
             if grad_w != 0:
                 to = grad_w + 4 * i * num_k * total
                 add_weight_gradient(
-                    x + at, at_turned, to, own, at_padded, at_strip, at_pairs, tile, s
+                    x + at, at_turned, to, kept_groups, at_padded, at_strip, at_pairs, tile, s
                 )
             if grad_x != 0:
-                gather_weights(w, at_weights, i, own, s)
+                gather_weights(w, at_weights, i, kept_groups, s)
                 size = wanted * s.out_size
                 write_map_gradient(
                     at_weights, at_z, grad_x + at, size, at_padded, at_strip, at_pairs, tile, s

@@ -201,8 +201,8 @@ def convolve(
     for b in range(start, stop):
         num = list_kept(in_mask, b, s.in_blocks, reads)
         wanted = list_kept(out_mask, b, s.out_blocks, writes)
-        own = y + 4 * b * s.out_blocks * s.out_size * pixels
-        start_maps(own, bias, writes, wanted, s)
+        at_maps = y + 4 * b * s.out_blocks * s.out_size * pixels
+        start_maps(at_maps, bias, writes, wanted, s)
         if wanted == 0:
             continue
         for c in range(num * s.in_size):
@@ -216,7 +216,7 @@ def convolve(
                 to = at_strip + 4 * c * s.kernel * s.kernel * ld
                 unfold(at_padded + 4 * c * of_channel, to, ld, first, last, s)
             for j in writes[:wanted]:
-                to = own + 4 * (j * s.out_size * pixels + first * s.out_width)
+                to = at_maps + 4 * (j * s.out_size * pixels + first * s.out_width)
                 for q in range(num):
                     at = w + 4 * num_k * (j * s.out_size * s.in_blocks + reads[q])
                     ldw, strip = 4 * num_k * s.in_blocks, at_strip + 4 * q * num_k * ld
@@ -236,6 +236,6 @@ def convolve(
                         tile,
                     )
         for j in writes[:wanted]:
-            call_activate(own + 4 * j * s.out_size * pixels, s.out_size * pixels, activation)
+            call_activate(at_maps + 4 * j * s.out_size * pixels, s.out_size * pixels, activation)
     # Keep what was read by its address alive: numba frees an array after its last use.
     pairs[:1] = 0

@@ -117,15 +117,15 @@ def is_wide(s: GradientAddresses) -> bool:
     ins, outs, pairs, _ = count_kept_blocks(
         s.in_mask, s.out_mask, s.batch, s.in_blocks, s.out_blocks
     )
-    own, all_own, size = ins, s.in_blocks, s.in_size
+    kept, all_blocks, size = ins, s.in_blocks, s.in_size
     all_others, other_size = s.out_blocks, s.out_size
     if s.across != 0:
-        own, all_own, size = outs, s.out_blocks, s.out_size
+        kept, all_blocks, size = outs, s.out_blocks, s.out_size
         all_others, other_size = s.in_blocks, s.in_size
     sets = -(-all_others * other_size // COLUMNS)
     by_pairs = pairs * (PAIR + size * (PAIR_UNIT + other_size))
-    by_pairs += all_own * all_others * (ANY_PAIR + ANY_UNIT * size)
-    wide = own * (ROW * sets + size * all_others * other_size) + BLOCK * all_own * sets
+    by_pairs += all_blocks * all_others * (ANY_PAIR + ANY_UNIT * size)
+    wide = kept * (ROW * sets + size * all_others * other_size) + BLOCK * all_blocks * sets
     return wide < by_pairs
 
 

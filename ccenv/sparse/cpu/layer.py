@@ -41,13 +41,13 @@ def gradients_of(
         grad_weight = new_result(out_width, in_width) if across else new_result(in_width, out_width)
     grad_bias = torch.empty(out_width) if need_bias else None
     grad_x = new_result(batch, in_width) if need_x else None
-    found = grad_x, grad_weight, grad_bias
+    grads = grad_x, grad_weight, grad_bias
     if torch.get_num_threads() == 1:
-        places = map(address, (in_mask, out_mask, y, grad_y, *found))
+        places = map(address, (in_mask, out_mask, y, grad_y, *grads))
         layer = x.data_ptr(), weights.held.data_ptr(), *weights[1:3], *places, *sizes
         gradients.all_gradients(*layer, activation)
     else:
-        shared_gradients(kept, weights, grad_y, found, activation, sizes)
+        shared_gradients(kept, weights, grad_y, grads, activation, sizes)
     return grad_x, grad_weight if grad_weight is None or across else grad_weight.t(), grad_bias
 
 
@@ -61,8 +61,8 @@ def shared_gradients(
         places = map(address, (in_mask, out_mask, y, grad_y, grad_weight, grad_bias))
         across = int(weights.of_output != 1)
         numbers = x.data_ptr(), across, *places, *sizes, activation
-        own = gradients.GradientAddresses._make(numbers)
-        work = partial(gradients.weight_gradients, own)
+        addresses = gradients.GradientAddresses._make(numbers)
+        work = partial(gradients.weight_gradients, addresses)
         share_units(work, x.shape[1], len(x) * y.shape[1])
     if grad_x is not None:
         z = slopes(y, grad_y, out_mask, activation)
@@ -118,9 +118,9 @@ def run_forward(operands: Operands, activation: int, sizes: Sizes, *, is_trainin
     else:
         weights = Weights(panels, out_size, 1, in_width * out_size)
     held, of_input, of_output, panel = weights
-    own = held.data_ptr(), of_input, of_output, panel
     places = address(bias), address(in_mask), address(out_mask), y.data_ptr()
-    layer = (x.data_ptr(), *own, *places, in_blocks, in_size, out_blocks, out_size, activation, 1)
+    of_weight = held.data_ptr(), of_input, of_output, panel
+    layer = (x.data_ptr(), *of_weight, *places, *sizes[1:], activation, 1)
     if torch.get_num_threads() == 1:
         kernels.multiply_kept(*layer, 0, batch, 0, out_blocks)
         return y

@@ -120,8 +120,8 @@ def gradients_of_few_rows(held: Kept, grad_y: Tensor, wanted: Sequence[bool]) ->
         if in_mask is not None:
             blank_skipped(grad_x, in_mask, grad_x)
     sizes = layer_sizes((x, weight, None, in_mask, out_mask))
-    found = gradients_of((*held, grad), grad, (False, *wanted[1:3]), NONE, sizes)
-    return grad_x, *found[1:]
+    grads = gradients_of((*held, grad), grad, (False, *wanted[1:3]), NONE, sizes)
+    return grad_x, *grads[1:]
 
 
 of_many_rows = differentiable_layer(run_many_rows, gradients_of_many_rows)

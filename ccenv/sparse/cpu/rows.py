@@ -16,9 +16,11 @@ def copies(shared: Tensor, mask: Tensor) -> tuple[Tensor, tuple[Tensor], tuple[i
     return y, (mask,), (len(shared),)
 
 
-def sums(kept: tuple[Tensor], grad: Tensor, wanted: Sequence[bool], images: int) -> tuple[Tensor]:
+def sums(
+    kept: tuple[Tensor], grad: Tensor, wanted: Sequence[bool], num_inputs: int
+) -> tuple[Tensor]:
     """Sums over the masks of an image, block by block."""
-    total = new_result(images, grad.shape[1])
+    total = new_result(num_inputs, grad.shape[1])
     run_repeat(total, grad.contiguous(), *kept, backward=True)
     return (total,)
 
@@ -28,11 +30,11 @@ repeated = differentiable(copies, sums)
 
 def run_repeat(shared: Tensor, rows: Tensor, mask: Tensor, *, backward: bool) -> None:
     """Runs the kernel on all images, in parts where there are threads and much to write."""
-    (images, width), blocks = shared.shape, mask.shape[1]
-    group = len(mask) // images
+    (num_inputs, width), blocks = shared.shape, mask.shape[1]
+    group = len(mask) // num_inputs
     addresses = shared.data_ptr(), rows.data_ptr(), mask.data_ptr()
 
     def work(first: int, last: int) -> None:
         repeat(*addresses, group, blocks, width // blocks, first, last, backward)
 
-    share_parts(work, images, max(1, LARGE // (group * width)))
+    share_parts(work, num_inputs, max(1, LARGE // (group * width)))

@@ -103,10 +103,10 @@ def write_looks(
     """
     for row in range(rows):
         target = observation + 4 * row * columns
-        found = carray(as_pointer(looks + 4 * row * ld), (width,), np.float32)
+        look = carray(as_pointer(looks + 4 * row * ld), (width,), np.float32)
         to = carray(as_pointer(target), (columns,), np.float32)
         # Slices of arrays: numba would compile a message of their shapes, for seconds.
         for column in range(columns):
-            to[column] = found[column] if column < width else np.float32(0)
+            to[column] = look[column] if column < width else np.float32(0)
         if shown >= 0:
             to[shown] = np.float32(1)

@@ -148,14 +148,14 @@ class Announcement(events.Listener):
     """
 
     def __init__(self) -> None:
-        self.said = False
+        self.is_done = False
         self.may_say: Callable[[], bool] = lambda: True
 
     def on_start(self, event: events.Event) -> None:
         """Numba begins to compile a function that its cache does not hold."""
         ours = event.data["dispatcher"].py_func.__module__.startswith("ccenv.")
-        if ours and not self.said:
-            self.said = True
+        if ours and not self.is_done:
+            self.is_done = True
             is_kept = isinstance(event.data["dispatcher"]._cache, FunctionCache)
             if self.may_say():
                 told = "once, then cached" if is_kept else NOT_KEPT

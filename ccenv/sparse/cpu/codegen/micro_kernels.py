@@ -181,7 +181,7 @@ def make_narrow(heights: tuple[int, ...], *, together: bool) -> Any:
             builder,
             rest,
             sums,
-            lambda n, own: accumulate(builder.add(done, builder.mul(n, I64(4))), own),
+            lambda n, part_sums: accumulate(builder.add(done, builder.mul(n, I64(4))), part_sums),
         )
         for row, total in zip(y, sums, strict=True):
             while total.type.count > 4:
@@ -219,8 +219,8 @@ def sum_blocks(
             for part in range(parts):
                 weights = [load(builder, w, offset, vec) for offset in offsets]
                 scale = builder.load(builder.gep(x, [I64(part)]))
-                own = sums[part * len(offsets) : (part + 1) * len(offsets)]
-                new += multiply_add(builder, [scale], weights, own)
+                part_sums = sums[part * len(offsets) : (part + 1) * len(offsets)]
+                new += multiply_add(builder, [scale], weights, part_sums)
                 w = builder.gep(w, [ldw])
             return [*new, *sums[len(new) :], builder.gep(x, [I64(parts)]), w]
 
@@ -344,7 +344,7 @@ def sum_runs(
             # Once, or not at all.
             is_rest = builder.zext(builder.icmp_signed(">", rest, I64(0)), I64)
             return counted_loop(
-                builder, is_rest, sums, lambda _, own: add_products(x, w, own, rest)
+                builder, is_rest, sums, lambda _, part_sums: add_products(x, w, part_sums, rest)
             )
 
         zeros = [all_lanes(vec, 0.0)] * count

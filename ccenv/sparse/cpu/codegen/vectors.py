@@ -31,9 +31,9 @@ def pointer(builder: Any, address: Any, element: Any = F32) -> Any:
 def load(builder: Any, base: Any, offset: int, vec: Any) -> Any:
     """Loads a vector from `offset` floats behind a pointer, aligned to a float only."""
     at = builder.gep(base, [I64(offset)])
-    found = builder.load(builder.bitcast(at, vec.as_pointer()))
-    found.align = 4
-    return found
+    values = builder.load(builder.bitcast(at, vec.as_pointer()))
+    values.align = 4
+    return values
 
 
 def load_first(builder: Any, at: Any, count: Any, vec: Any) -> Any:
@@ -263,9 +263,9 @@ def highest_below(builder: Any, address: Any, num_vectors: Any, limit: Any) -> A
     limits = splat(builder, limit, vec)
 
     def one(index: Any, values: list[Any]) -> list[Any]:
-        found = load(builder, builder.gep(at, [builder.mul(index, I64(16))]), 0, vec)
-        is_below = builder.icmp_signed("<", found, limits)
-        return [higher(values[0], builder.select(is_below, found, lowest))]
+        lanes = load(builder, builder.gep(at, [builder.mul(index, I64(16))]), 0, vec)
+        is_below = builder.icmp_signed("<", lanes, limits)
+        return [higher(values[0], builder.select(is_below, lanes, lowest))]
 
     (best,) = counted_loop(builder, num_vectors, [lowest], one)
     while best.type.count > 1:
@@ -289,13 +289,13 @@ def sort_keys(builder: Any, scores: Any, num_vectors: Any, count: Any, keys: Any
     def one(index: Any, values: list[Any]) -> list[Any]:
         start = builder.mul(index, I64(16))
         # Of the zeros only the positive one is left.
-        found = load(builder, builder.gep(scores, [start]), 0, vec)
-        found = builder.fadd(found, all_lanes(vec, 0.0))
-        word = builder.bitcast(found, ints)
+        floats = load(builder, builder.gep(scores, [start]), 0, vec)
+        floats = builder.fadd(floats, all_lanes(vec, 0.0))
+        word = builder.bitcast(floats, ints)
         # A float's bits below its sign are in order; of negative numbers in the other one.
         is_negative = builder.ashr(word, thirty_one)
         order = builder.xor(word, builder.and_(is_negative, lower))
-        order = builder.select(builder.fcmp_unordered("uno", found, found), lower, order)
+        order = builder.select(builder.fcmp_unordered("uno", floats, floats), lower, order)
         lanes = ir.Constant(wide, list(range(16)))
         number = builder.add(splat(builder, start, wide), lanes)
         upper = builder.shl(builder.sext(order, wide), all_lanes(wide, 32))
@@ -317,9 +317,9 @@ def make_load_bits(count: int) -> Any:
 
     @emitted(types.uint64)
     def load_bits(builder: Any, address: Any) -> Any:
-        found = builder.load(pointer(builder, address, vec))
-        found.align = 1
-        is_set = builder.icmp_unsigned("!=", found, all_lanes(vec, 0))
+        lanes = builder.load(pointer(builder, address, vec))
+        lanes.align = 1
+        is_set = builder.icmp_unsigned("!=", lanes, all_lanes(vec, 0))
         return builder.zext(builder.bitcast(is_set, ir.IntType(count)), I64)
 
     return load_bits
