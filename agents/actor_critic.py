@@ -42,20 +42,20 @@ class ActorCritic(PolicyGradient):
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares policy, critic and their optimiser (Adam); see `ActorCriticSettings`."""
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        if not 0 <= own.gae_lambda <= 1:
-            raise ValueError(f"expected gae_lambda in [0, 1], got {own.gae_lambda}")
+        record = self.settings
+        if not 0 <= record.gae_lambda <= 1:
+            raise ValueError(f"expected gae_lambda in [0, 1], got {record.gae_lambda}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.critic = nn.Sequential(
-                nn.Linear(self.simulator.obs_size, own.critic_units),
+                nn.Linear(self.simulator.obs_size, record.critic_units),
                 nn.Tanh(),
-                nn.Linear(own.critic_units, 1),
+                nn.Linear(record.critic_units, 1),
             ).to(self.simulator.device)
         self.optimizer = torch.optim.Adam(
             [
-                {"params": self.scores.parameters(), "lr": own.learning_rate},
-                {"params": self.critic.parameters(), "lr": own.critic_learning_rate},
+                {"params": self.scores.parameters(), "lr": record.learning_rate},
+                {"params": self.critic.parameters(), "lr": record.critic_learning_rate},
             ]
         )
 

@@ -118,11 +118,11 @@ def generalised(rewards: Tensor, values: Tensor, gae_lambda: float) -> Tensor:
     [[1.5], [1.0]]
     """
     after = torch.cat([values[1:], torch.zeros_like(values[:1])])
-    found, advantage = [], torch.zeros_like(values[0])
+    advantages, advantage = [], torch.zeros_like(values[0])
     for surprise in (rewards + after - values).flip(0):
         advantage = surprise + gae_lambda * advantage
-        found.append(advantage)
-    return torch.stack(found).flip(0)
+        advantages.append(advantage)
+    return torch.stack(advantages).flip(0)
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:

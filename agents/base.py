@@ -141,9 +141,9 @@ class Agent(StoredPolicy):
 
         None of masks that are not drawn, or from a distribution of yours.
         """
-        known = IndependentBlocks | OrderedBlocks | AlwaysOn
+        kinds = IndependentBlocks | OrderedBlocks | AlwaysOn
         if not self.draws_masks or not isinstance(
-            self.distribution(rollout.observations[0], 0), known
+            self.distribution(rollout.observations[0], 0), kinds
         ):
             return None
         return log_probs(self, rollout)
@@ -180,13 +180,13 @@ class Agent(StoredPolicy):
             images_seen += rollout.num_images
             looks = images_seen * NUM_LOOKS // num_images > looks_before and on_rollout != ignore
             before = self.log_probabilities(rollout) if looks else None
-            own = self.update(rollout)
+            scalars = self.update(rollout)
             if before is not None and (after := self.log_probabilities(rollout)) is not None:
                 clips = not self.passes.is_one_step
-                own |= self.read(**change_of_policy(before, after, clips=clips))
-            own |= self.simulator.update_network()
+                scalars |= self.read(**change_of_policy(before, after, clips=clips))
+            scalars |= self.simulator.update_network()
             curves = episode_curves(rollout.means)
-            on_rollout(images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
+            on_rollout(images_seen, curves | {f"agent/{k}": v for k, v in scalars.items()})
         return images_seen
 
 
@@ -202,7 +202,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 def greedy_rewards(agent: Agent) -> Tensor:
     """Rewards of the batch's images under their greedy masks: [num_layers, batch]."""
     simulator = agent.simulator
-    images = simulator.indices[:: simulator.group_size].cpu()
-    _, _, steps = walk(simulator.on_split(simulator.split, 1), agent, None, images)
+    indices = simulator.indices[:: simulator.group_size].cpu()
+    _, _, steps = walk(simulator.on_split(simulator.split, 1), agent, None, indices)
     rewards = torch.stack([step.reward for step in steps])
     return rewards.repeat_interleave(simulator.group_size, dim=1)

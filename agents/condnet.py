@@ -66,16 +66,16 @@ class Condnet(IndependentPolicy):
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares the policy and plain gradient descent; see `CondnetSettings`."""
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        check_names([own.variant], VARIANTS, "variant")
-        if own.variant == "text":
+        record = self.settings
+        check_names([record.variant], VARIANTS, "variant")
+        if record.variant == "text":
             self.min_probability = TEXT_BOUND
         gates = len(self.num_blocks)
-        self.target_density = one_each(own.target_density, gates, "target_density")
-        self.sparsity_weight = one_each(own.sparsity_weight, gates, "sparsity_weight")
-        self.variance_weight = one_each(own.variance_weight, gates, "variance_weight")
-        self.rates = one_each(own.learning_rate, gates, "learning_rate")
-        rates = one_each(own.reinforce_learning_rate, gates, "reinforce_learning_rate")
+        self.target_density = one_each(record.target_density, gates, "target_density")
+        self.sparsity_weight = one_each(record.sparsity_weight, gates, "sparsity_weight")
+        self.variance_weight = one_each(record.variance_weight, gates, "variance_weight")
+        self.rates = one_each(record.learning_rate, gates, "learning_rate")
+        rates = one_each(record.reinforce_learning_rate, gates, "reinforce_learning_rate")
         self.reinforce_rates = rates
         groups = [
             {"params": layer.parameters(), "lr": rate}

@@ -77,8 +77,10 @@ class Foreign(Agent):
         if view is not None:
             from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 
-            own = as_settings(view_kwargs, "view_kwargs")
-            place = ActionViewVecEnv(BlockSelectionVecEnv(simulator=self.simulator), view, **own)
+            settings = as_settings(view_kwargs, "view_kwargs")
+            place = ActionViewVecEnv(
+                BlockSelectionVecEnv(simulator=self.simulator), view, **settings
+            )
         self.policy = policy_of(policy, place)
         if view is not None and getattr(self.policy, "code", None) is None:
             raise ValueError(
@@ -124,9 +126,9 @@ def open_policies(thing: Any, trusted: Sequence[str] = ()) -> list[Any]:
     if isinstance(thing, list | tuple):
         return [policy for one in thing for policy in open_policies(one, trusted)]
     if isinstance(thing, str) and ":" in thing and not is_file(thing):
-        found = import_object(thing, "policy")
-        is_text = isinstance(found, str | Path)
-        return [found] if is_text else open_policies(found)
+        named = import_object(thing, "policy")
+        is_text = isinstance(named, str | Path)
+        return [named] if is_text else open_policies(named)
     if isinstance(thing, GatedNetwork):
         raise ValueError(
             f"expected a policy, got the network {type(thing).__name__}; a network is a setting of "
@@ -179,9 +181,9 @@ def open_zip(path: Path, trusted: Sequence[str]) -> Any:
         return writer_of(data or {}).load(path, device="cpu")
 
     def load_statistics(path: Path) -> Any:
-        found = load_from_pkl(path)
-        found.normalize_obs(np.zeros(model.observation_space.shape, dtype=np.float32))
-        return found
+        normalizer = load_from_pkl(path)
+        normalizer.normalize_obs(np.zeros(model.observation_space.shape, dtype=np.float32))
+        return normalizer
 
     model = unpickled("a model", load, path, trusted)
     statistics = path.with_suffix(".pkl")
@@ -223,9 +225,9 @@ def writer_of(data: Mapping[str, Any]) -> Any:
         except ModuleNotFoundError:
             continue
         for algorithm in (getattr(module, name) for name in names if hasattr(module, name)):
-            known = [name in data for name in inspect.signature(algorithm).parameters]
+            are_there = [name in data for name in inspect.signature(algorithm).parameters]
             if issubclass(data["policy_class"], tuple(algorithm.policy_aliases.values())):
-                fitting.append((known.count(False), -len(known), len(fitting), algorithm))
+                fitting.append((are_there.count(False), -len(are_there), len(fitting), algorithm))
     if not fitting:
         raise ValueError(f"no algorithm is known that acts by {shown(data['policy_class'])}")
     return min(fitting)[-1]

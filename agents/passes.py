@@ -60,18 +60,18 @@ class Passes:
         for _ in range(self.num_epochs):
             draws = uniform((rollout.returns.shape[1],), agent.generator, before.device)
             for rows in draws.argsort().chunk(self.num_minibatches):
-                own = (value[:, rows] for value in (*values, before))
-                yield rollout.of_rows(rows), *own
+                parts = (value[:, rows] for value in (*values, before))
+                yield rollout.of_rows(rows), *parts
 
 
 @torch.no_grad()
 def log_probs(agent: Any, rollout: Rollout) -> Tensor:
     """Log-probabilities of a rollout's actions: [num_steps, batch]."""
-    found = torch.empty_like(rollout.returns)
+    values = torch.empty_like(rollout.returns)
     for gate, seen, action in rollout.by_gate():
         of_gate = agent.distribution(seen, gate).log_prob(action)
-        found[gate :: rollout.num_layers] = of_gate.view(-1, found.shape[1])
-    return found
+        values[gate :: rollout.num_layers] = of_gate.view(-1, values.shape[1])
+    return values
 
 
 def change_of_policy(before: Tensor, after: Tensor, *, clips: bool) -> dict[str, Tensor]:
@@ -87,5 +87,5 @@ def change_of_policy(before: Tensor, after: Tensor, *, clips: bool) -> dict[str,
     """
     log_ratio = after - before
     change = log_ratio.exp() - 1
-    found = {"approx_kl": (change - log_ratio).mean()}
-    return found | ({"clip_fraction": (change.abs() > CLIP_RANGE).float().mean()} if clips else {})
+    curves = {"approx_kl": (change - log_ratio).mean()}
+    return curves | ({"clip_fraction": (change.abs() > CLIP_RANGE).float().mean()} if clips else {})

@@ -54,10 +54,10 @@ class ReinforceLagrangian(IndependentPolicy):
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares policy and optimiser (Adam); see `LagrangianSettings`."""
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        check_cost_limit(own.cost_limit)
-        self.level = level_of(own.initial_multiplier, own.multiplier_scale)
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
+        record = self.settings
+        check_cost_limit(record.cost_limit)
+        self.level = level_of(record.initial_multiplier, record.multiplier_scale)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=record.learning_rate)
 
     @property
     def multiplier(self) -> float:

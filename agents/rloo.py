@@ -99,61 +99,68 @@ class Rloo(ScoredAgent):
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
         """
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        check_names([own.sampling], SAMPLINGS, "sampling")
-        sampling = own.sampling
+        record = self.settings
+        check_names([record.sampling], SAMPLINGS, "sampling")
+        sampling = record.sampling
         if sampling == "ordered" and max(self.num_blocks) == 1:
             sampling = "independent"
-        check_names([own.start], STARTS, "start")
-        check_names([own.advantage], ADVANTAGES, "advantage")
+        check_names([record.start], STARTS, "start")
+        check_names([record.advantage], ADVANTAGES, "advantage")
         self.group_size = self.simulator.group_size
         if self.group_size < 2:
             raise ValueError(
                 f"expected group_size >= 2, got {self.group_size}: rloo compares masks of the same "
                 "image; give the environment group_size=8"
             )
-        if own.advantage == "self_critical" and self.simulator.context is not None:
+        if record.advantage == "self_critical" and self.simulator.context is not None:
             raise ValueError(
                 "expected no context with advantage='self_critical', whose baseline would see "
                 "another cost weight; use leave_one_out"
             )
-        check_within("(0, 1]", perturbed_share=own.perturbed_share)
-        if sampling == "perturbed" and (own.advantage != "leave_one_out" or own.shared_blocks):
+        check_within("(0, 1]", perturbed_share=record.perturbed_share)
+        if sampling == "perturbed" and (
+            record.advantage != "leave_one_out" or record.shared_blocks
+        ):
             raise ValueError(
                 "expected neither advantage nor shared_blocks with sampling='perturbed', which "
                 "compares with the greedy mask; leave them out"
             )
-        self.min_probability = own.min_probability
-        self.passes = Passes(own.num_epochs, own.num_minibatches).of(self.simulator.num_images)
+        self.min_probability = record.min_probability
+        self.passes = Passes(record.num_epochs, record.num_minibatches).of(
+            self.simulator.num_images
+        )
         if sampling == "perturbed" and not self.passes.is_one_step:
             raise ValueError(
                 "expected one step a rollout with sampling='perturbed', got num_epochs="
-                f"{own.num_epochs} and num_minibatches={own.num_minibatches}; leave them out"
+                f"{record.num_epochs} and num_minibatches={record.num_minibatches}; leave them out"
             )
-        if sampling == "perturbed" and not own.perturbed_teach:
+        if sampling == "perturbed" and not record.perturbed_teach:
             self.taught_every = self.group_size
-        num_kept = own.num_kept
+        num_kept = record.num_kept
         if sampling == "independent" and isinstance(num_kept, int):
             # Only a start then: a gate of one block starts with it kept.
             num_kept = [min(num_kept, n) for n in self.num_blocks]
-        self.num_kept = check_kept(num_kept, self.num_blocks, own.shared_blocks)
-        if min(own.dense_share, own.anneal_share) < 0 or own.dense_share + own.anneal_share > 1:
+        self.num_kept = check_kept(num_kept, self.num_blocks, record.shared_blocks)
+        if (
+            min(record.dense_share, record.anneal_share) < 0
+            or record.dense_share + record.anneal_share > 1
+        ):
             raise ValueError(
                 "expected dense_share and anneal_share of at least 0 and together at most 1, "
-                f"got {own.dense_share} and {own.anneal_share}"
+                f"got {record.dense_share} and {record.anneal_share}"
             )
-        if (own.dense_share or own.anneal_share) and sampling != "ordered":
+        if (record.dense_share or record.anneal_share) and sampling != "ordered":
             raise ValueError(
                 f"expected sampling='ordered' with dense_share or anneal_share, got {sampling!r}"
             )
         self.sampling = sampling
         if sampling == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
-            shares = [(k - own.shared_blocks) / (n - own.shared_blocks) for k, n in pairs]
-            start_at(self.scores, shares, own.min_probability)
-        if own.start == "hash":
-            self._start_at_hash(own.start_probability)
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
+            shares = [(k - record.shared_blocks) / (n - record.shared_blocks) for k, n in pairs]
+            start_at(self.scores, shares, record.min_probability)
+        if record.start == "hash":
+            self._start_at_hash(record.start_probability)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=record.learning_rate)
 
     def _start_at_hash(self, probability: float) -> None:
         """Gives each layer's scores what hash routing of the same seed keeps."""

@@ -71,15 +71,15 @@ class SB3Agent(Agent):
         rows, num_layers = self.simulator.num_images, self.simulator.num_layers
         num_steps = self.simulator.num_steps
         # A copy, because SB3 writes into the policy_kwargs that it is given.
-        given = copy.deepcopy(self.defaults | settings)
-        arguments = complete_settings(algorithm, given, num_steps, rows)
+        requested = copy.deepcopy(self.defaults | settings)
+        arguments = complete_settings(algorithm, requested, num_steps, rows)
         if anneal:
             arguments["learning_rate"] = falling_rate(algorithm, arguments)
         self.vec_env = BlockSelectionVecEnv(simulator=self.simulator)
-        own = stream_seed(seed, "stable-baselines3")
+        sb3_seed = stream_seed(seed, "stable-baselines3")
         self._global_streams = (
-            torch.Generator().manual_seed(own % 2**63).get_state(),
-            np.random.RandomState(own % 2**32).get_state(),
+            torch.Generator().manual_seed(sb3_seed % 2**63).get_state(),
+            np.random.RandomState(sb3_seed % 2**32).get_state(),
         )
         self._is_inside = False
         with self._own_streams():
@@ -257,10 +257,10 @@ class RolloutListener(BaseCallback):
         curves = episode_curves(
             {name: mean([means[name] for means in self.episodes]) for name in self.episodes[0]}
         )
-        own = clean_scalars(self.logger.name_to_value) | self.agent.vec_env.update_network()
+        scalars = clean_scalars(self.logger.name_to_value) | self.agent.vec_env.update_network()
         self.logger.dump()
         self.episodes = []
-        self.on_rollout(self.images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
+        self.on_rollout(self.images_seen, curves | {f"agent/{k}": v for k, v in scalars.items()})
 
 
 def clean_scalars(logged: Mapping[str, Any]) -> dict[str, float]:

@@ -51,12 +51,12 @@ def complete_settings(
     Settings are the algorithm's keyword arguments; `num_minibatches` may stand for `batch_size`.
     ValueError if one is unknown, would cut episodes of `num_steps` steps, or discounts.
     """
-    known = [n for n in inspect.signature(algorithm).parameters if n not in OWN_SETTINGS]
-    splits = "batch_size" in known
-    known += ["num_minibatches"] if splits else []
-    check_names(settings, known, f"setting of {algorithm.__name__}")
-    own = {"n_steps": num_steps, "gamma": 1.0, "gae_lambda": 1.0, "stats_window_size": rows}
-    completed = own | dict(settings)
+    names = [n for n in inspect.signature(algorithm).parameters if n not in OWN_SETTINGS]
+    splits = "batch_size" in names
+    names += ["num_minibatches"] if splits else []
+    check_names(settings, names, f"setting of {algorithm.__name__}")
+    fixed = {"n_steps": num_steps, "gamma": 1.0, "gae_lambda": 1.0, "stats_window_size": rows}
+    completed = fixed | dict(settings)
     for name in COUNTS:
         if name in completed and (not isinstance(completed[name], int) or completed[name] < 1):
             raise ValueError(
@@ -90,11 +90,11 @@ def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
     ValueError if the one given does not, leaves one step alone (SB3 normalises advantages by their
     deviation), or is given with `num_minibatches`.
     """
-    given = settings.pop("num_minibatches", None)
-    if "batch_size" in settings and given is not None:
+    num_minibatches = settings.pop("num_minibatches", None)
+    if "batch_size" in settings and num_minibatches is not None:
         raise ValueError("expected batch_size or num_minibatches, got both; leave one out")
     most = max(parts for parts in (4, 2, 1) if parts == 1 or 2 * parts <= num_steps)
-    parts = math.gcd(most, num_steps) if given is None else given
+    parts = math.gcd(most, num_steps) if num_minibatches is None else num_minibatches
     divisor = settings.get("batch_size", parts)
     if not isinstance(divisor, int) or divisor < 1 or num_steps % divisor:
         name = "batch_size" if "batch_size" in settings else "num_minibatches"
@@ -148,10 +148,10 @@ def actor_choosers(
 
     One actor for all layers reads the whole observation.
     """
-    found = affine_chain(policy)
-    if found is None:
+    chain = affine_chain(policy)
+    if chain is None:
         return None
-    (first, *others), activation = found
+    (first, *others), activation = chain
     choosers = []
     for layer, blocks in enumerate(num_blocks):
         length, place = observe.lengths[layer], max(observe.lengths) + layer

@@ -114,11 +114,11 @@ class SymbolRows(nn.Linear):
         # Whole rows side by side in memory: columns of the weight are read in half of that speed.
         table = self.weight.t().contiguous()
         rows = nn.functional.embedding(symbols + self.get_buffer("starts"), table)
-        found = rows.sum(dim=1) + self.bias
+        outputs = rows.sum(dim=1) + self.bias
         if not self.num_plain:
-            return found
+            return outputs
         plain, weight = observation[:, : self.num_plain], self.weight[:, : self.num_plain]
-        return found + nn.functional.linear(plain, weight)
+        return outputs + nn.functional.linear(plain, weight)
 
 
 def random_table(entries: int, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:
@@ -382,11 +382,15 @@ class PolicyGradient(ScoredAgent):
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares scores and optimiser (Adam); see `PolicySettings`."""
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        self.min_probability = own.min_probability
-        self.num_kept = None if own.num_kept is None else check_kept(own.num_kept, self.num_blocks)
-        self.passes = Passes(own.num_epochs, own.num_minibatches).of(self.simulator.num_images)
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
+        record = self.settings
+        self.min_probability = record.min_probability
+        self.num_kept = (
+            None if record.num_kept is None else check_kept(record.num_kept, self.num_blocks)
+        )
+        self.passes = Passes(record.num_epochs, record.num_minibatches).of(
+            self.simulator.num_images
+        )
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=record.learning_rate)
 
     def advantages(self, rollout: Rollout) -> Tensor:
         """What each mask was worth: [num_steps, batch]."""

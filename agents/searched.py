@@ -41,11 +41,13 @@ class FixedMask(Agent):
     def search(self) -> None:
         """Finds the masks on validation images."""
         count = min(NUM_SEARCHED, len(self.simulator.on_split("validation", 1).data))
-        found = self.simulator.on_split("validation", count)
+        on_validation = self.simulator.on_split("validation", count)
         with torch.no_grad():
-            state = initial(self.simulator.network, *found.data.batch(torch.arange(count)))
+            state = initial(self.simulator.network, *on_validation.data.batch(torch.arange(count)))
         generator = stream(self.seed, "mask search")
-        masks = search_masks(found, state, generator, shared=True, num_candidates=64, num_sweeps=3)
+        masks = search_masks(
+            on_validation, state, generator, shared=True, num_candidates=64, num_sweeps=3
+        )
         self.masks = [mask[:1].cpu() for mask in masks]
 
     def act(
@@ -124,8 +126,8 @@ def search_masks(
     batch, device = len(state.labels), state.labels.device
 
     def score(masks: list[Tensor]) -> Tensor:
-        found, _ = under(simulator, state, masks)
-        return found.mean().expand(batch) if shared else found
+        scores, _ = under(simulator, state, masks)
+        return scores.mean().expand(batch) if shared else scores
 
     best = [full_mask(batch, n, device) for n in simulator.num_blocks]
     best_score = score(best)
@@ -144,12 +146,12 @@ def search_masks(
 
 
 def keep_better(
-    best: list[Tensor], best_score: Tensor, masks: list[Tensor], found: Tensor
+    best: list[Tensor], best_score: Tensor, masks: list[Tensor], score: Tensor
 ) -> tuple[list[Tensor], Tensor]:
     """Takes the new masks of the images whose score they raise."""
-    better = found > best_score
+    better = score > best_score
     chosen = [torch.where(better[:, None], new, old) for new, old in zip(masks, best, strict=True)]
-    return chosen, torch.where(better, found, best_score)
+    return chosen, torch.where(better, score, best_score)
 
 
 def under(

@@ -21,14 +21,14 @@ class StoredPolicy(Policy):
 
         Those may be attributes, or in a list that is one.
         """
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, value in vars(self).items():
             if isinstance(value, nn.Module):
-                found |= {f"{name}.{key}": tensor for key, tensor in value.state_dict().items()}
+                tensors |= {f"{name}.{key}": tensor for key, tensor in value.state_dict().items()}
             for key, tensor in enumerate(value if isinstance(value, list | tuple) else [value]):
                 if isinstance(tensor, Tensor) and tensor.requires_grad:
-                    found[name if tensor is value else f"{name}.{key}"] = tensor
-        return found
+                    tensors[name if tensor is value else f"{name}.{key}"] = tensor
+        return tensors
 
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         """Copies what `parameters` gave into an agent built with the same settings.
@@ -36,12 +36,14 @@ class StoredPolicy(Policy):
         Raises:
             ValueError: if there is another tensor, or one of another shape.
         """
-        own = self.parameters()
-        expected, given = ({n: list(t.shape) for n, t in found.items()} for found in (own, tensors))
-        if expected != given:
-            raise ValueError(f"expected tensors {expected} of {type(self).__name__}, got {given}")
+        parameters = self.parameters()
+        expected, got = (
+            {n: list(t.shape) for n, t in named.items()} for named in (parameters, tensors)
+        )
+        if expected != got:
+            raise ValueError(f"expected tensors {expected} of {type(self).__name__}, got {got}")
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in parameters.items():
                 tensor.copy_(tensors[name])
 
     def torch_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -62,12 +64,12 @@ class StoredPolicy(Policy):
             )
         # The environment, functions and classes are no state of the agent.
         others = (Simulator, gym.Env, gym.vector.VectorEnv, type)
-        own = {
+        attributes = {
             name: state_of(value, name)
             for name, value in vars(self).items()
             if not (isinstance(value, others) or inspect.isroutine(value))
         }
-        return {"attributes": own, "global_stream": torch.get_rng_state()}
+        return {"attributes": attributes, "global_stream": torch.get_rng_state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Puts back what `state` gave into an agent built with the same settings.

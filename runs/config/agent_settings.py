@@ -26,15 +26,17 @@ def find_agent(agent: str) -> "type[Agent]":
     """The class that a name stands for."""
     from ccenv.agents.base import Agent
 
-    found = resolve(agent, AGENTS, "agent")
-    if not (isinstance(found, type) and issubclass(found, Agent)):
+    agent_class = resolve(agent, AGENTS, "agent")
+    if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
         raise ValueError(
             f"expected agent {agent!r} to be a subclass of ccenv.agents.base.Agent, "
-            f"got {shown(found)}"
+            f"got {shown(agent_class)}"
         )
-    if has_mark(found.act, "asks_distribution") and has_mark(found.distribution, "is_missing"):
+    if has_mark(agent_class.act, "asks_distribution") and has_mark(
+        agent_class.distribution, "is_missing"
+    ):
         raise ValueError(f"expected agent {agent!r} to define act or distribution, got neither")
-    return found
+    return agent_class
 
 
 def record_of(agent_class: Any) -> Any:
@@ -49,7 +51,7 @@ def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
     """
     parameters = list(inspect.signature(agent_class).parameters.values())
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    own = {
+    settings = {
         p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
     }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -57,19 +59,19 @@ def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
         fields = {field.name: field for field in dataclasses.fields(record) if field.init}
         # An agent's own settings, then those that it shares.
         names = [n for owner in record.__mro__ for n in vars(owner).get("__annotations__", ())]
-        own |= {name: fields[name].default for name in names if name in fields}
+        settings |= {name: fields[name].default for name in names if name in fields}
         open_ended = False
-    return own | dict(getattr(agent_class, "defaults", {})), open_ended
+    return settings | dict(getattr(agent_class, "defaults", {})), open_ended
 
 
 def known_settings(agent_class: Any) -> list[str] | None:
     """Names of an agent's settings with those of its library's algorithm; None if it takes any."""
-    own, open_ended = agent_parameters(agent_class)
+    parameters, open_ended = agent_parameters(agent_class)
     if not open_ended:
-        return list(own)
+        return list(parameters)
     if not hasattr(agent_class, "algorithm"):
         return None
-    return [*own, *inspect.signature(algorithm_of(agent_class)).parameters]
+    return [*parameters, *inspect.signature(algorithm_of(agent_class)).parameters]
 
 
 def algorithm_of(agent_class: Any) -> Any:
@@ -82,12 +84,12 @@ def algorithm_of(agent_class: Any) -> Any:
 
 def hints_of_agent(agent_class: Any) -> dict[str, Any]:
     """Annotations of an agent's settings, and of those that it hands on to a library."""
-    own = annotations_of(agent_class.__init__)
+    hints = annotations_of(agent_class.__init__)
     for owner in reversed(getattr(record_of(agent_class), "__mro__", ())):
-        own |= annotations_of(owner)
+        hints |= annotations_of(owner)
     if not hasattr(agent_class, "algorithm"):
-        return own
-    return annotations_of(algorithm_of(agent_class).__init__) | own
+        return hints
+    return annotations_of(algorithm_of(agent_class).__init__) | hints
 
 
 ARGUMENT = re.compile(r" {4}\*{0,2}(\w+): (.*)")

@@ -73,8 +73,8 @@ class Plan:
     @functools.cached_property
     def _chosen(self) -> dict[str, Any]:
         usual, _ = agent_parameters(self.agent_class)
-        found = chosen_settings(self.config(), usual)
-        return in_earlier_names(found, earlier_of(self.agent_class).names)
+        chosen = chosen_settings(self.config(), usual)
+        return in_earlier_names(chosen, earlier_of(self.agent_class).names)
 
     def chosen(self) -> dict[str, Any]:
         """Settings that differ from the defaults, by name; see `ccenv.runs.store.identity`."""
@@ -115,13 +115,13 @@ def code_digests(plan: Plan) -> dict[str, str]:
     for name in (plan.environment[key] for key in OF_CODE):
         if ":" in name:
             objects[name] = import_object(name, "setting")
-    return {name: source_digest(found) for name, found in objects.items()}
+    return {name: source_digest(code) for name, code in objects.items()}
 
 
-def source_digest(found: Any) -> str:
+def source_digest(code: Any) -> str:
     """Hash of the file that defines a class or function; that of nothing where there is none."""
     try:
-        source = inspect.getsource(inspect.getmodule(found) or found)
+        source = inspect.getsource(inspect.getmodule(code) or code)
     except (OSError, TypeError):
         source = ""
     return hashlib.sha256(source.encode()).hexdigest()[:12]
@@ -129,7 +129,7 @@ def source_digest(found: Any) -> str:
 
 def checked_seed(seed: Any) -> int:
     """A seed as a plan holds it."""
-    found: int = coerce("seed", seed, int)
-    if found < 0:
-        raise ValueError(f"expected seed of at least 0, got {found}")
-    return found
+    number: int = coerce("seed", seed, int)
+    if number < 0:
+        raise ValueError(f"expected seed of at least 0, got {number}")
+    return number

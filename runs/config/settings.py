@@ -42,23 +42,23 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     """
     agent_class = find_agent(agent)
     by_name = opened((str(name), value) for name, value in settings.items())
-    given = in_todays_names(by_name, earlier_of(agent_class).names)
+    remaining = in_todays_names(by_name, earlier_of(agent_class).names)
     program_names = [f.name for f in dataclasses.fields(Program)]
-    own, _ = agent_parameters(agent_class)
-    known = known_settings(agent_class)
-    if known is not None:
-        check_names(given, setting_names(known), "setting")
-    program = make_program({n: given.pop(n) for n in program_names if n in given})
+    defaults, _ = agent_parameters(agent_class)
+    names = known_settings(agent_class)
+    if names is not None:
+        check_names(remaining, setting_names(names), "setting")
+    program = make_program({n: remaining.pop(n) for n in program_names if n in remaining})
     environment = make_environment(
         program,
         agent_class,
-        {n: given.pop(n) for n in (*setting_defaults(), *EXTENSIONS) if n in given},
+        {n: remaining.pop(n) for n in (*setting_defaults(), *EXTENSIONS) if n in remaining},
     )
-    agent_settings = checked(given, hints_of_agent(agent_class), own)
+    agent_settings = checked(remaining, hints_of_agent(agent_class), defaults)
     check_rates(agent_settings)
     check_timed(program, environment)
     # A default that is an object stays the constructor's business.
-    kept = {k: v for k, v in agent_settings.items() if k in given or fits_json(v)}
+    kept = {k: v for k, v in agent_settings.items() if k in remaining or fits_json(v)}
     plan = Plan(agent, agent_class, kept, environment, program)
     if environment["weights_kwargs"].get("schedule_updates") == "run":
         environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
@@ -66,9 +66,14 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def setting_names(own: Iterable[str] = ()) -> list[str]:
+def setting_names(agent_names: Iterable[str] = ()) -> list[str]:
     """Names of all settings of a run: the program's, the environment's and the agent's own."""
-    return [*(f.name for f in dataclasses.fields(Program)), *setting_defaults(), *EXTENSIONS, *own]
+    return [
+        *(f.name for f in dataclasses.fields(Program)),
+        *setting_defaults(),
+        *EXTENSIONS,
+        *agent_names,
+    ]
 
 
 def check_rates(settings: Mapping[str, Any]) -> None:
@@ -89,10 +94,10 @@ def check_timed(program: Program, environment: Mapping[str, Any]) -> None:
         )
 
 
-def make_program(given: dict[str, Any]) -> Program:
+def make_program(settings: dict[str, Any]) -> Program:
     """Checks the program's settings."""
     defaults = dataclasses.asdict(Program())
-    program = Program(**checked(given, annotations_of(Program), defaults))
+    program = Program(**checked(settings, annotations_of(Program), defaults))
     check_env(program.env)
     if program.eval_every is None:
         program = dataclasses.replace(program, eval_every=validations_every(program.images))
@@ -117,12 +122,14 @@ def check_env(name: str) -> None:
     """Refuses what is no preset to train in."""
     check_names([name], ENVIRONMENTS, "environment")
     if name in SYSTEMS:
-        own = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
+        settings = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
         expected = f"expected env of {', '.join(PRESETS)}, got {name}"
-        raise ValueError(f"{expected}; give its settings: {own}")
+        raise ValueError(f"{expected}; give its settings: {settings}")
 
 
-def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
+def make_environment(
+    program: Program, agent_class: Any, requested: dict[str, Any]
+) -> dict[str, Any]:
     """Lays the user's settings over the agent's wishes, the preset and the defaults."""
     from ccenv.data import transform_names
     from ccenv.networks import NETWORKS
@@ -131,19 +138,19 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
 
     defaults = environment_defaults()
     wishes = dict(agent_class.env_defaults)
-    if "reward" in given:
+    if "reward" in requested:
         # They belong to the reward that the agent would have chosen.
         wishes.pop("reward_kwargs", None)
-    kinds = {name: given.pop(name) for name in EXTENSIONS if name in given}
+    kinds = {name: requested.pop(name) for name in EXTENSIONS if name in requested}
     kinds = {name: value for name, value in kinds.items() if value is not None}
-    layers = PRESETS[program.env] | wishes | given
+    layers = PRESETS[program.env] | wishes | requested
     settings = checked(layers, annotations_of(EnvironmentSettings), defaults)
     for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
         settings[name] = settings[name] or {}
     settings["transforms"] = transform_names(settings["transforms"])
-    if own := settings["network_kwargs"]:
+    if network_kwargs := settings["network_kwargs"]:
         builder = resolve(settings["network"], NETWORKS, "network")
-        arguments_of(builder, (), 0, dict.fromkeys(MLP_SIZES), own)
+        arguments_of(builder, (), 0, dict.fromkeys(MLP_SIZES), network_kwargs)
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     # The network is asked about them when it is built.
     for name, value in kinds.items():

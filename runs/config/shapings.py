@@ -54,10 +54,10 @@ def shapings_sweep(
     for reward in rewards:
         check_has_cost_weight(reward)
     axes: dict[str, Sequence[Any]] = {"rewards": rewards, "cost_weights": cost_weights}
-    for name, given in axes.items():
-        are_different = all(one not in given[:place] for place, one in enumerate(given))
-        if isinstance(given, str) or len(given) < 2 or not are_different:
-            raise ValueError(f"expected {name} as a list of two or more, got {shown(given)}")
+    for name, values in axes.items():
+        are_different = all(one not in values[:place] for place, one in enumerate(values))
+        if isinstance(values, str) or len(values) < 2 or not are_different:
+            raise ValueError(f"expected {name} as a list of two or more, got {shown(values)}")
     if num_seeds is not None and num_seeds < 2:
         raise ValueError(
             f"expected at least 2 seeds, got {num_seeds}: shapings are compared by paired seeds"
@@ -87,9 +87,9 @@ def shapings_sweep(
 
 def check_has_cost_weight(reward: str) -> None:
     """Refuses a reward that no cost weight trades error for cost in."""
-    known = reward_parameters(resolve(reward, REWARDS, "reward"))
-    if known is not None and "cost_weight" not in known:
+    parameters = reward_parameters(resolve(reward, REWARDS, "reward"))
+    if parameters is not None and "cost_weight" not in parameters:
         raise ValueError(
             f"expected rewards with a cost_weight, got {reward!r}, whose arguments are: "
-            f"{', '.join(known) or 'none'}; give it rows of its own in a sweep's file"
+            f"{', '.join(parameters) or 'none'}; give it rows of its own in a sweep's file"
         )

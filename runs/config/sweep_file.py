@@ -130,8 +130,8 @@ def sweep_of(content: Mapping[str, Any], trusted: Sequence[str] = ()) -> Sweep:
         origin = f"{ROWS} {number}"
         try:
             check_allowed({"rows": [group]}, trusted)
-            found = cells_in(group, settings, shared)
-            cells += [dataclasses.replace(cell, origin=origin) for cell in found]
+            in_group = cells_in(group, settings, shared)
+            cells += [dataclasses.replace(cell, origin=origin) for cell in in_group]
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
     if not cells:
@@ -170,16 +170,16 @@ def check_allowed(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
             check_trusted({SECTION.sub("", place): value}, trusted)
 
 
-def check_keys(content: Mapping[str, Any], known: Sequence[str], kind: str, where: str) -> None:
+def check_keys(content: Mapping[str, Any], allowed: Sequence[str], kind: str, where: str) -> None:
     """Refuses keys that are not known; a setting among them, its agent's too, gets its place."""
-    unknown = [name for name in content if name not in known]
+    unknown = [name for name in content if name not in allowed]
     agent = content.get("agent", "")
     is_known = isinstance(agent, str) and agent in AGENTS
-    own = known_settings(find_agent(agent)) if unknown and is_known else []
+    names = known_settings(find_agent(agent)) if unknown and is_known else []
     for name in unknown:
-        if ELSEWHERE.get(name, name).partition(".")[0] in setting_names(own or ()):
+        if ELSEWHERE.get(name, name).partition(".")[0] in setting_names(names or ()):
             raise ValueError(f"{name} is no key of {kind}; it is a setting and stands {where}")
-    check_names(unknown, known, f"key of {kind}")
+    check_names(unknown, allowed, f"key of {kind}")
 
 
 def cells_in(
@@ -195,11 +195,13 @@ def cells_in(
     for name in named:
         if name not in shared:
             raise ValueError(f"expected [shared.{name}] for shared = {name!r}, got none")
-    own = opened(expected(group, "settings", dict, {}).items())
+    group_settings = opened(expected(group, "settings", dict, {}).items())
     for name in named:
         base = opened(expected(shared, name, dict, None).items())
         group = {**{word: base[word] for word in SAID if word in base}, **group}
-        own = laid_over({word: base[word] for word in base if word not in SAID}, own)
+        group_settings = laid_over(
+            {word: base[word] for word in base if word not in SAID}, group_settings
+        )
     lists = entries_of(group)
     axes = axes_of(expected(group, "grid", dict, {}))
     # A grid of a few words may have more rows than memory holds.
@@ -210,7 +212,7 @@ def cells_in(
         for part in parts:
             entry = laid_over(entry, part)
         settings = opened((name, v) for name, v in entry.items() if name not in OF_EACH)
-        yield row_cell({**group, **entry}, laid_over(own, settings), common)
+        yield row_cell({**group, **entry}, laid_over(group_settings, settings), common)
 
 
 def row_cell(
@@ -226,12 +228,12 @@ def row_cell(
     if ":" not in agent:
         check_names([agent], AGENTS, "agent")
     named = {"agent": agent, **settings}
-    said: dict[str, Any] = {name: labelled(row[name], named) for name in SAID if name in row}
-    label = labelled(row["label"], named) if "label" in row else usual_label(agent, **said)
+    texts: dict[str, Any] = {name: labelled(row[name], named) for name in SAID if name in row}
+    label = labelled(row["label"], named) if "label" in row else usual_label(agent, **texts)
     whole = laid_over(common, settings)
-    own = frozen({name: whole[name] for name in settings})
+    of_row = frozen({name: whole[name] for name in settings})
     masks = expected(row, "masks", str, "")
-    return Cell(label, agent, own, seeds_in(row, None), **said, masks=masks)
+    return Cell(label, agent, of_row, seeds_in(row, None), **texts, masks=masks)
 
 
 def usual_label(
@@ -313,17 +315,17 @@ def labelled(label: Any, settings: Mapping[str, Any]) -> str:
     """
 
     def value(match: re.Match[str]) -> str:
-        found: Any = settings
+        entry: Any = settings
         for name in match[1].split("."):
-            if isinstance(found, list | tuple):
-                found = dict(zip(map(str, range(len(found))), found, strict=True))
-            if not isinstance(found, Mapping) or name not in found:
+            if isinstance(entry, list | tuple):
+                entry = dict(zip(map(str, range(len(entry))), entry, strict=True))
+            if not isinstance(entry, Mapping) or name not in entry:
                 raise ValueError(
                     f"expected the label {label!r} to name settings of its row, got {match[0]}; "
                     f"the row has {', '.join(settings) or 'none'}"
                 )
-            found = found[name]
-        return value_text(found, match[2] or "")
+            entry = entry[name]
+        return value_text(entry, match[2] or "")
 
     if not isinstance(label, str) or not label:
         raise ValueError(f"expected a label as a text, got {shown(label)}; {HOW['label']}")
@@ -365,10 +367,10 @@ def budgets_in(content: Mapping[str, Any], name: str) -> tuple[int, ...]:
 
 def nonempty(content: Mapping[str, Any], name: str) -> list[Any]:
     """A list that is not empty."""
-    found: list[Any] = expected(content, name, list, None)
-    if not found:
+    entries: list[Any] = expected(content, name, list, None)
+    if not entries:
         raise ValueError(f"expected {name} to hold something, got an empty list")
-    return found
+    return entries
 
 
 def expected(content: Mapping[str, Any], name: str, kind: Any, usual: Any) -> Any:

@@ -100,10 +100,10 @@ def check_sizes(name: str, value: Any) -> None:
 
 
 def checked(
-    given: Mapping[str, Any], hints: Mapping[str, Any], defaults: Mapping[str, Any]
+    settings: Mapping[str, Any], hints: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Fills defaults in and checks the types of what is given against annotations."""
-    values = {name: coerce(name, v, hints.get(name, Any)) for name, v in given.items()}
+    values = {name: coerce(name, v, hints.get(name, Any)) for name, v in settings.items()}
     missing = [n for n, v in defaults.items() if v is inspect.Parameter.empty and n not in values]
     if missing:
         raise ValueError(f"expected a value for {', '.join(missing)}; give {missing[0]}=...")

@@ -56,46 +56,46 @@ class Room:
     rounding: float = ROUNDING["float32"]
     """of what the network computes in."""
 
-    def of(self, name: str, found: float) -> float:
+    def of(self, name: str, replayed: float) -> float:
         """Largest difference between a claim and what was found."""
         most = round(WRONG_IMAGES * self.rounding / ROUNDING["float32"])
         images = (most + 0.5) / self.num_images
         if name == "error":
             return images + self.other_bits
         least = {"nll": self.rounding, "mean_return": self.rounding + images}.get(name, EXACT)
-        return max(least, self.other_bits) * max(1.0, abs(found))
+        return max(least, self.other_bits) * max(1.0, abs(replayed))
 
 
 def differences(
-    claimed: Mapping[str, Any], found: Mapping[str, Any], room: Room, where: str = ""
+    claimed: Mapping[str, Any], replayed: Mapping[str, Any], room: Room, where: str = ""
 ) -> list[str]:
     """Numbers that are claimed otherwise than they were found; all that was found must be there."""
     return [
         f"{where}{name}: claimed {claimed.get(name)}, found {value}"
-        for name, value in found.items()
+        for name, value in replayed.items()
         if not agrees(name, claimed.get(name), value, room)
     ]
 
 
-def agrees(name: str, claimed: Any, found: Any, room: Room) -> bool:
+def agrees(name: str, claimed: Any, replayed: Any, room: Room) -> bool:
     """Whether a claim is within what rounding explains."""
-    if isinstance(found, list | tuple):
-        same_length = isinstance(claimed, list) and len(claimed) == len(found)
+    if isinstance(replayed, list | tuple):
+        same_length = isinstance(claimed, list) and len(claimed) == len(replayed)
         return same_length and all(
-            agrees(name, a, b, room) for a, b in zip(claimed, found, strict=True)
+            agrees(name, a, b, room) for a, b in zip(claimed, replayed, strict=True)
         )
-    if isinstance(found, bool | str) or not isinstance(claimed, int | float):
-        return type(claimed) is type(found) and bool(claimed == found)
-    return not isinstance(claimed, bool) and abs(claimed - found) <= room.of(name, found)
+    if isinstance(replayed, bool | str) or not isinstance(claimed, int | float):
+        return type(claimed) is type(replayed) and bool(claimed == replayed)
+    return not isinstance(claimed, bool) and abs(claimed - replayed) <= room.of(name, replayed)
 
 
 def check_run(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
     """Differences between a result and its replay, apart from its evaluations on test images."""
-    found = facts(rebuilt) | {DETERMINISTIC: bool(rebuilt.agent.deterministic) or None}
+    replayed = facts(rebuilt) | {DETERMINISTIC: bool(rebuilt.agent.deterministic) or None}
     earlier = earlier_facts(rebuilt.network)
     problems = [
         f"{name}: claimed {result.get(name)}, found {value}"
-        for name, value in found.items()
+        for name, value in replayed.items()
         if (name in result or name not in LATER)
         and (result.get(name) != value or type(result.get(name)) is not type(value))
         and (name not in earlier or result.get(name) != earlier[name])
@@ -111,8 +111,8 @@ def check_run(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
 
 def facts(rebuilt: Rebuilt) -> dict[str, Any]:
     """What network, agent and settings leave no choice about."""
-    found = facts_of(rebuilt.env, rebuilt.agent)
-    return found | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})
+    numbers = facts_of(rebuilt.env, rebuilt.agent)
+    return numbers | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})
 
 
 def earlier_facts(network: Any) -> dict[str, int]:
@@ -150,8 +150,8 @@ def can_ask(rebuilt: Rebuilt) -> bool:
 
 def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str]:
     """Whether the curve holds the validation that the result tells, where it should."""
-    own = bool(result.get(DETERMINISTIC))
-    curve, told = result.get("curve"), validations(result)[own]
+    is_deterministic = bool(result.get(DETERMINISTIC))
+    curve, told = result.get("curve"), validations(result)[is_deterministic]
     if not isinstance(curve, list) or not all(isinstance(p, Mapping) for p in curve) or not curve:
         return ["curve: expected a list of points, got something else"]
     end, problems = result.get("images_seen"), []
@@ -166,15 +166,17 @@ def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str
             problems.append(f"kept_at: claimed {end}, its curve is best at {best['images_seen']}")
     kind, point = ("best", best) if keeps_best else ("last", curve[-1])
     if point != {"images_seen": end, **told}:
-        problems.append(f"curve: its {kind} point is not the evaluation validation, {MODES[own]}")
+        problems.append(
+            f"curve: its {kind} point is not the evaluation validation, {MODES[is_deterministic]}"
+        )
     return problems
 
 
 def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Claimed verdicts on validation images, sampled and mode; empty where there is none."""
     wanted = [("validation", draw) for draw in MODES]
-    found = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
-    return [found.get(pair, {}) for pair in wanted]
+    by_draw = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
+    return [by_draw.get(pair, {}) for pair in wanted]
 
 
 def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
@@ -183,11 +185,11 @@ def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
     for claimed, draw in zip(validations(result), MODES, strict=True):
         evaluation = ask(rebuilt, draw, "validation")
         room = Room(evaluation.num_images, OTHER_BITS)
-        found = payable(evaluation.numbers(), rebuilt)
-        problems += differences(claimed, found, room, f"validation, {draw}: ")
-    found = verdicts_of_context(rebuilt.env, rebuilt.agent, rebuilt.plan.program.seed)
+        replayed = payable(evaluation.numbers(), rebuilt)
+        problems += differences(claimed, replayed, room, f"validation, {draw}: ")
+    replayed = verdicts_of_context(rebuilt.env, rebuilt.agent, rebuilt.plan.program.seed)
     claimed = result.get("context", {})
-    for name, verdicts in found.get("context", {}).items():
+    for name, verdicts in replayed.get("context", {}).items():
         points = claimed.get(name) if isinstance(claimed, Mapping) else None
         if not isinstance(points, list) or len(points) != len(verdicts):
             problems.append(f"context: expected {len(verdicts)} verdicts at {name}")
@@ -210,7 +212,7 @@ def basis(rebuilt: Rebuilt) -> dict[str, str]:
     is_trained = bool(agent.learns) or plan.environment["weights"] == "cotrain"
     keeps_best = bool(plan.program.keep_best)
     figures = ("num_images", "error", "nll", "density", "compute_cost", "policy_cost", "total_cost")
-    found = dict.fromkeys((*figures, "macs", *facts(rebuilt), "data"), RECOMPUTED)
+    bases = dict.fromkeys((*figures, "macs", *facts(rebuilt), "data"), RECOMPUTED)
     told = {
         "masks": can_ask(rebuilt),
         "mean_return": pays_again(plan),
@@ -221,18 +223,18 @@ def basis(rebuilt: Rebuilt) -> dict[str, str]:
     }
     if "context" in plan.environment:
         told["context"] = can_ask(rebuilt)
-    found |= {name: RECOMPUTED if is_known else WORD for name, is_known in told.items()}
-    found |= dict.fromkeys(NAMES, CHECKED)
-    found["images_seen"] = CHECKED if counts_images(rebuilt) else WORD
+    bases |= {name: RECOMPUTED if is_known else WORD for name, is_known in told.items()}
+    bases |= dict.fromkeys(NAMES, CHECKED)
+    bases["images_seen"] = CHECKED if counts_images(rebuilt) else WORD
     if keeps_best:
-        found["kept_at"] = CHECKED
+        bases["kept_at"] = CHECKED
     followed = [f"settings: {name}" for name in (*TRAINING, *plan.agent_settings)]
-    found |= dict.fromkeys(followed, WORD if is_trained else CHECKED)
+    bases |= dict.fromkeys(followed, WORD if is_trained else CHECKED)
     if is_trained:
         # A copy of another seed's training that was moved far enough cannot be told from one.
-        found["seed"] = WORD
+        bases["seed"] = WORD
     if is_trained or plan.has_own_code:
-        found |= dict.fromkeys(("training data", "no test labels by heart"), WORD)
+        bases |= dict.fromkeys(("training data", "no test labels by heart"), WORD)
     if not is_in_table(plan.environment["dataset"], "dataset"):
-        found["labels"] = WORD
-    return found | dict.fromkeys(("curve: other points", *TIMES, *PLACES), WORD)
+        bases["labels"] = WORD
+    return bases | dict.fromkeys(("curve: other points", *TIMES, *PLACES), WORD)

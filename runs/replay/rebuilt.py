@@ -74,15 +74,15 @@ def as_it_ran(config: Mapping[str, Any], agent_class: Any) -> dict[str, Any]:
     one that was not there yet has the value of what was done before.
     """
     earlier = earlier_of(agent_class)
-    own = in_todays_names(config["agent_settings"], earlier.names, warns=False)
+    settings = in_todays_names(config["agent_settings"], earlier.names, warns=False)
     gone = earlier.gone
-    own = {n: v for n, v in own.items() if n not in gone or gone[n] != v}
+    settings = {n: v for n, v in settings.items() if n not in gone or gone[n] != v}
     if config["agent"] in AGENTS:
         taken, _ = agent_parameters(agent_class)
-        own = {n: v for n, v in earlier.values.items() if n in taken} | own
+        settings = {n: v for n, v in earlier.values.items() if n in taken} | settings
     # It was handed on to the reward or the agent, which say it too.
     others = {name: value for name, value in config.items() if name != "cost_limit"}
-    return others | {"agent_settings": own}
+    return others | {"agent_settings": settings}
 
 
 def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
@@ -150,8 +150,11 @@ def check_fits(plan: Plan, weights: Mapping[str, Tensor]) -> None:
         raise ValueError(f"expected weights of every gated layer, got {len(weights)} tensors")
     if settings["network"] in NETWORKS:
         builder = resolve(settings["network"], NETWORKS, "network")
-        sizes, own = {name: settings[name] for name in MLP_SIZES}, settings["network_kwargs"]
-        arguments = arguments_of(builder, data.image_shape, data.num_classes, sizes, own)
+        sizes, network_kwargs = (
+            {name: settings[name] for name in MLP_SIZES},
+            settings["network_kwargs"],
+        )
+        arguments = arguments_of(builder, data.image_shape, data.num_classes, sizes, network_kwargs)
         if takes_features(builder):
             # On this device tensors have shapes and neither memory nor values to be checked.
             with torch.device("meta"):
@@ -271,11 +274,11 @@ def walk_inputs(
     _, _, steps = walk(simulator, rebuilt.agent, generator, torch.arange(count))
     by_gate = [[step.outcome for step in steps[gate::gates]] for gate in range(gates)]
     last: list[Any] = by_gate[-1]
-    spent = torch.stack([in_order([one.macs for one in found]) for found in by_gate], dim=1)
+    spent = torch.stack([in_order([one.macs for one in outcomes]) for outcomes in by_gate], dim=1)
     return WalkedInputs(
         inputs=simulator.data.batch(torch.arange(count * simulator.positions))[0],
         labels=in_order([one.labels for one in last]),
-        masks=tuple(in_order([one.mask for one in found]) for found in by_gate),
+        masks=tuple(in_order([one.mask for one in outcomes]) for outcomes in by_gate),
         macs=spent.diff(dim=1, prepend=torch.zeros_like(spent[:, :1])),
         logits=in_order([one.logits for one in last]),
         nll=-in_order([one.log_likelihood for one in last]),
@@ -283,18 +286,25 @@ def walk_inputs(
     )
 
 
-def check_same_tensors(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
+def check_same_tensors(
+    stored: Mapping[str, Tensor], expected_tensors: Mapping[str, Tensor], what: str
+) -> None:
     """Refuses tensors of other names, shapes or types than those of what was built."""
-    kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
+    kinds = [
+        {n: (list(t.shape), t.dtype) for n, t in tensors.items()}
+        for tensors in (expected_tensors, stored)
+    ]
     names = sorted(kinds[0].keys() | kinds[1].keys())
     other = [name for name in names if kinds[0].get(name) != kinds[1].get(name)]
     if other:
-        expected, got = ({n: found.get(n) for n in other[:3]} for found in kinds)
+        expected, got = ({n: kind.get(n) for n in other[:3]} for kind in kinds)
         raise ValueError(f"expected tensors of this {what}, {expected}, got {got}")
 
 
 def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     """Largest relative difference of two networks' tensors, by their norms; 0 if they are equal."""
     pairs = [(one[name].double().cpu(), tensor.double().cpu()) for name, tensor in other.items()]
-    found = [(a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp(min=1e-30) for a, b in pairs]
-    return max((float(value) for value in found), default=0.0)
+    distances = [
+        (a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp(min=1e-30) for a, b in pairs
+    ]
+    return max((float(value) for value in distances), default=0.0)

@@ -72,15 +72,15 @@ def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
     seen = simulator.on_split("test", 1).data
     num_classes, first = seen.num_classes, int(seen.labels[0])
     # Labels of a data set and of what was made of it may be one tensor, which is moved on once.
-    found = {labels.data_ptr(): labels for labels in (stored.labels, seen.labels)}
-    for labels in found.values():
+    distinct = {labels.data_ptr(): labels for labels in (stored.labels, seen.labels)}
+    for labels in distinct.values():
         labels.add_(1).remainder_(num_classes)
     try:
         if int(simulator.on_split("test", 1).data.labels[0]) == first:
             raise RuntimeError("expected wrong labels in the environment, got the true ones")
         yield
     finally:
-        for labels in found.values():
+        for labels in distinct.values():
             labels.sub_(1).remainder_(num_classes)
 
 

@@ -99,9 +99,9 @@ def check_one_run(
     if result["seed"] != config["seed"]:
         problems.append(f"seed: result.json says {result['seed']}, config.json {config['seed']}")
     # Settings that were added since the run are at their defaults in the plan: no contradiction.
-    known = dotted(json.loads(json.dumps(plan.config())))
+    settings = dotted(json.loads(json.dumps(plan.config())))
     stored = dotted(as_it_ran(config, plan.agent_class))
-    if other := [name for name, value in stored.items() if known.get(name) != value]:
+    if other := [name for name, value in stored.items() if settings.get(name) != value]:
         problems.append(f"config.json holds settings that such a run does not have: {other}")
     names = (plan.program.env, plan.agent, plan.environment["reward"])
     told = (result["env"], result["agent"], result["reward"])
@@ -111,14 +111,14 @@ def check_one_run(
     if result.get("data", here) != here:
         problems.append(f"made on data {result['data']}, replayed on {here}: other images")
     expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
-    found = list(folder.absolute().parts[-NAMED:])
+    parts = list(folder.absolute().parts[-NAMED:])
     since = earlier_of(plan.agent_class).values.keys() & plan.agent_settings.keys()
     is_earlier = not since <= config["agent_settings"].keys()
-    if len(found) == NAMED and (is_earlier or re.fullmatch("[0-9a-f]{12}", found[-2])):
+    if len(parts) == NAMED and (is_earlier or re.fullmatch("[0-9a-f]{12}", parts[-2])):
         # A name from before a default was another cannot be made again, nor a hash from before a
         # setting was added; the settings were checked.
-        expected[-2] = found[-2]
-    if found != expected:
+        expected[-2] = parts[-2]
+    if parts != expected:
         problems.append(
             f"expected the folder .../{'/'.join(expected)}, as its settings and seed say"
         )
@@ -143,9 +143,9 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
     masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
     values = stored_values(folder, draw, rebuilt, num_images)
     replayed = ask(rebuilt, draw, policy=StoredMasks(rebuilt.agent, masks, values))
-    found, claims = judged_numbers(rebuilt, replayed), evaluation(result, draw)
+    numbers, claims = judged_numbers(rebuilt, replayed), evaluation(result, draw)
     room = Room(num_images, rounding=ROUNDING[dtype_of(rebuilt.network)])
-    problems = differences(claims, found, room)
+    problems = differences(claims, numbers, room)
     if values is not None and share_of_others(replayed.masks, masks):
         problems.append("expected gate values of 0 where no block was computed, got others")
     policy, others, asked = ask_again(rebuilt, draw, masks, values)
@@ -153,10 +153,10 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
     if asked is not None:
         other_values = share_of_others(asked.gate_values, values or ())
         if share := max(share_of_others(asked.masks, masks), other_values):
-            found = judged_numbers(rebuilt, asked)
+            numbers = judged_numbers(rebuilt, asked)
             room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
             where = "by the masks that the policy gives here: "
-            problems += differences(claims, found, room, where)
+            problems += differences(claims, numbers, room, where)
     is_own = draw == MODES[bool(result.get(DETERMINISTIC))]
     judged = replayed if rebuilt.agent.uses_labels else asked
     if is_own and judged is not None:
@@ -164,13 +164,13 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
         room = Room(1, other_bits=0.01)
         if not agrees("", result.get("block_use"), block_use_of(judged), room):
             problems.append("block_use: claimed otherwise than the policy does")
-    claimed = {name: claims.get(name) for name in found}
-    return Checked(str(folder), draw, claimed, found, policy, tuple(problems))
+    claimed = {name: claims.get(name) for name in numbers}
+    return Checked(str(folder), draw, claimed, numbers, policy, tuple(problems))
 
 
-def judged_numbers(rebuilt: Rebuilt, found: Evaluation) -> dict[str, Any]:
+def judged_numbers(rebuilt: Rebuilt, replayed: Evaluation) -> dict[str, Any]:
     """Numbers of an evaluation of test images that a result must claim."""
-    numbers = payable(found.numbers(), rebuilt)
+    numbers = payable(replayed.numbers(), rebuilt)
     return {name: value for name, value in numbers.items() if name not in ("split", "mode")}
 
 
@@ -206,17 +206,17 @@ def stored_values(
 ) -> list[Tensor] | None:
     """Gate values of an agent that acts by them, or whose blocks are touched only; else None."""
     num_blocks = rebuilt.env.simulator.num_blocks
-    found = masks_file.load_gate_values(folder, draw, num_blocks, num_images)
+    values = masks_file.load_gate_values(folder, draw, num_blocks, num_images)
     gives = bool(getattr(rebuilt.agent, "gives_values", False))
     wanted = gives or "oblivious" in rebuilt.plan.environment
-    if wanted and found is None:
+    if wanted and values is None:
         raise ValueError(
             f"expected gate values of {rebuilt.plan.agent} with its masks, got none: the run is "
             "from before they were stored; carry it out again"
         )
-    if found is not None and not wanted:
+    if values is not None and not wanted:
         raise ValueError(f"expected masks alone of {rebuilt.plan.agent}, got gate values too")
-    return found
+    return values
 
 
 def ask_again(

@@ -87,20 +87,25 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
     """
     program = dict(vars(Program(seed=seed)))
     environment = environment_defaults() | dict.fromkeys(EXTENSIONS)
-    own = {k: v for k, v in chosen.items() if k not in {*program, *environment}}
+    agent_settings = {k: v for k, v in chosen.items() if k not in {*program, *environment}}
     program |= {k: v for k, v in chosen.items() if k in program}
     if program["eval_every"] is None:
         program["eval_every"] = validations_every(program["images"])
     environment |= {k: v for k, v in chosen.items() if k in environment}
     environment = {k: v for k, v in environment.items() if k not in EXTENSIONS or v is not None}
-    config = {"agent": agent, "agent_settings": own, "environment": environment, **program}
+    config = {
+        "agent": agent,
+        "agent_settings": agent_settings,
+        "environment": environment,
+        **program,
+    }
     return as_stored(config)
 
 
 def as_stored(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they come back from JSON: tuples as lists."""
-    found: dict[str, Any] = json.loads(json.dumps(config))
-    return found
+    stored: dict[str, Any] = json.loads(json.dumps(config))
+    return stored
 
 
 def key_of(agent: str, chosen: Mapping[str, Any], seed: int) -> Key:
@@ -118,13 +123,13 @@ def short_name(chosen: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     >>> short_name({"images": 512, "dataset": "probe"}, {"dataset": "probe"})
     'images=512-94940faa'
     """
-    said = [
+    parts = [
         f"{name}={json.dumps(value, separators=(',', ':'))}".replace('"', "")
         for name, value in sorted(chosen.items())
         if name not in ("env", "reward") and not (name in expected and same(value, expected[name]))
     ]
     digest = hashlib.sha256(key_of("", chosen, 0)[1].encode()).hexdigest()[:8]
-    text = "".join(c if c.isalnum() or c in "-_.=," else "." for c in ",".join(said))
+    text = "".join(c if c.isalnum() or c in "-_.=," else "." for c in ",".join(parts))
     return f"{text[:SHORT].strip('.,') or 'defaults'}-{digest}"
 
 

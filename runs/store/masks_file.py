@@ -52,8 +52,8 @@ def load_gate_values(
         raise ValueError(f"expected gate values in {path}, got none ({error!r})") from error
     if not any(name.startswith(f"{draw}/values/") for name in stored):
         return None
-    found = [stored.get(f"{draw}/values/{layer}") for layer in range(len(num_blocks))]
-    for value, blocks in zip(found, num_blocks, strict=True):
+    values = [stored.get(f"{draw}/values/{layer}") for layer in range(len(num_blocks))]
+    for value, blocks in zip(values, num_blocks, strict=True):
         is_right = value is not None and value.shape == (num_images, blocks)
         if value is None or not is_right or value.dtype != torch.float32:
             got = "none" if value is None else (value.dtype, list(value.shape))
@@ -62,7 +62,7 @@ def load_gate_values(
             )
         if not bool(((value >= 0) & (value <= 1)).all()):
             raise ValueError(f"expected gate values in [0, 1] in {path}, got others")
-    return [value for value in found if value is not None]
+    return [value for value in values if value is not None]
 
 
 def load_masks(

@@ -18,13 +18,13 @@ LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba
 @functools.cache
 def versions() -> dict[str, str]:
     """Version of Python and of each library that is installed, read once."""
-    found = {"python": platform.python_version()}
+    versions_ = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            versions_[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions_
 
 
 def machine() -> dict[str, Any]:
@@ -115,5 +115,5 @@ def data_checksum(dataset: str) -> str | None:
 
 def data_of(dataset: str) -> dict[str, str]:
     """Name and checksum of a data set, as a result holds them; nothing of one that is not here."""
-    found = data_checksum(dataset)
-    return {} if found is None else {dataset: found}
+    checksum = data_checksum(dataset)
+    return {} if checksum is None else {dataset: checksum}

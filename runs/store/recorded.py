@@ -76,10 +76,10 @@ def may_be_asked(cell: Any, plans: Mapping[Key, Any]) -> bool:
 def read_table(path: Path) -> dict[str, Any]:
     """A recorded file as tables are made of it: its kind, its rows and what else is no cell."""
     content = read_json(path)
-    found = content if isinstance(content, dict) else {}
-    if not isinstance(found.get("rows"), list) or not isinstance(found.get("kind"), str):
+    table = content if isinstance(content, dict) else {}
+    if not isinstance(table.get("rows"), list) or not isinstance(table.get("kind"), str):
         raise edited(str(path), "a kind and its rows", type(content).__name__)
-    return head_of(found, path)
+    return head_of(table, path)
 
 
 def head_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -192,18 +192,18 @@ WITH_PACKAGE = Path(__file__).parents[1] / "results"
 """Of recorded results that are installed with the package."""
 
 
-def results_folders(given: str | Path | None, *, is_written: bool = False) -> list[Path]:
+def results_folders(folder: str | Path | None, *, is_written: bool = False) -> list[Path]:
     """Where recorded results are: the folder given, or that of a checkout and then the package's.
 
     Args:
-        given: by the user; None for the others.
+        folder: by the user; None for the others.
         is_written: whether results are to be recorded, which the package's folder is not for.
 
     Returns:
         Folders; a run is taken from the first that holds it.
     """
-    if given is not None:
-        return [Path(given)]
+    if folder is not None:
+        return [Path(folder)]
     if is_written or (IN_CHECKOUT.is_dir() and IN_CHECKOUT.samefile(WITH_PACKAGE)):
         return [IN_CHECKOUT]
     return [*([IN_CHECKOUT] if IN_CHECKOUT.is_dir() else []), WITH_PACKAGE]
@@ -236,11 +236,11 @@ def load_results(source: Source, *, same_data: bool = True) -> dict[Key, Result]
     Raises:
         ValueError: if a file was edited by hand, or recorded on other data than those here.
     """
-    found: dict[Key, Result] = {}
+    recorded: dict[Key, Result] = {}
     plans = source.by_key()
     others = sorted({*source.path.parent.glob("*.json")} - {source.path}, reverse=True)
     for path in (*([source.path] if source.path.exists() else []), *others):
-        if found.keys() == plans.keys():
+        if recorded.keys() == plans.keys():
             # A sweep that is recorded whole has no need of dozens of other files.
             break
         content = read_json(path)
@@ -250,8 +250,8 @@ def load_results(source: Source, *, same_data: bool = True) -> dict[Key, Result]
         asked = {key: result for key, result in results.items() if key in plans}
         check_data(path, asked.values(), same=same_data)
         folder = {READ_FROM: str(path.parent)}
-        found = {key: result | folder for key, result in asked.items()} | found
-    return found
+        recorded = {key: result | folder for key, result in asked.items()} | recorded
+    return recorded
 
 
 def unasked(source: Source) -> list[Result]:
@@ -271,10 +271,10 @@ def check_data(path: Path, results: Iterable[Mapping[str, Any]], *, same: bool =
     """
     pairs = set()
     for result in results:
-        own = result["settings"]["environment"]["dataset"]
+        name = result["settings"]["environment"]["dataset"]
         for dataset, recorded in result.get("data", {}).items():
-            if dataset != own:
-                raise edited(str(path), f"a checksum of {own!r}", dataset)
+            if dataset != name:
+                raise edited(str(path), f"a checksum of {name!r}", dataset)
             pairs.add((dataset, recorded))
     for dataset, recorded in sorted(pairs) if same else []:
         here = data_checksum(dataset)

@@ -67,22 +67,22 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
 
 def check_result_of(seed: int, result: Any, where: str) -> dict[str, Any]:
     """Refuses the same, and the result of another seed: see `check_result`."""
-    found = check_result(result, where)
-    if found["seed"] != seed:
-        raise edited(where, f"seed {seed}", found["seed"])
-    return found
+    checked = check_result(result, where)
+    if checked["seed"] != seed:
+        raise edited(where, f"seed {seed}", checked["seed"])
+    return checked
 
 
 def check_evaluation(evaluations: list[Any], split: str, draw: str, where: str) -> None:
     """Refuses evaluations without one of a split and draw, or with numbers that cannot be."""
-    found = [e for e in evaluations if (e["split"], e["mode"]) == (split, draw)]
+    matching = [e for e in evaluations if (e["split"], e["mode"]) == (split, draw)]
     name = f"the evaluation {split}, {draw}"
-    if len(found) != 1:
-        raise edited(where, f"{name} once", f"{len(found)} of them")
+    if len(matching) != 1:
+        raise edited(where, f"{name} once", f"{len(matching)} of them")
     for number, (low, high) in RANGES.items():
-        if not between(found[0].get(number), low, high):
-            raise edited(where, f"{number} of {name} in {low:g}..{high:g}", found[0].get(number))
-    density = found[0].get("density")
+        if not between(matching[0].get(number), low, high):
+            raise edited(where, f"{number} of {name} in {low:g}..{high:g}", matching[0].get(number))
+    density = matching[0].get("density")
     if not isinstance(density, list) or not all(between(d, 0, 1) for d in density):
         raise edited(where, f"density of {name} as shares of 1", density)
 

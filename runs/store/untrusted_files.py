@@ -57,10 +57,10 @@ def stored_file(folder: Path, *names: str) -> Path:
 
 def stored_object(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of a run."""
-    found = read_json(stored_file(folder, name))
-    if not isinstance(found, dict):
-        raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
-    return found
+    content = read_json(stored_file(folder, name))
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object in {folder / name}, got {type(content).__name__}")
+    return content
 
 
 def stored_result(folder: Path) -> dict[str, Any]:
@@ -85,13 +85,13 @@ def stored_tensors(folder: Path, name: str) -> dict[str, "Tensor"]:
 
     path = stored_file(folder, run_folder.CHECKPOINT, name)
     try:
-        found, _ = read_checked(path)
+        tensors, _ = read_checked(path)
     except OSError as error:
         raise ValueError(f"expected tensors in {path}, got none ({error})") from error
-    bad = [n for n, t in found.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    bad = [n for n, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
     if bad:
         raise ValueError(f"expected finite numbers in {path}, got NaN or infinity in {bad}")
-    return found
+    return tensors
 
 
 EXPORTED = "classifier.safetensors"

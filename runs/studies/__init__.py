@@ -36,8 +36,8 @@ SECTIONS = {
 def shipped_study(name: str) -> Study:
     """The study of a name in `FILES`."""
     study = find_study(read_sweep(FILES[name]))
-    own = (import_object(SECTIONS[name], "section"),) if name in SECTIONS else ()
-    return Study(study.sweep, study.sections + own)
+    added = (import_object(SECTIONS[name], "section"),) if name in SECTIONS else ()
+    return Study(study.sweep, study.sections + added)
 
 
 STUDIES = OnUse(FILES, shipped_study)
@@ -55,17 +55,17 @@ def find_study(name: Any, trusted: Sequence[str] = ()) -> Study:
         ValueError: if there is none; the nearest right name is suggested.
     """
     if isinstance(name, str) and name.endswith(".toml"):
-        found: Any = read_sweep(Path(name), trusted)
+        study: Any = read_sweep(Path(name), trusted)
     else:
-        found = resolve(name, STUDIES, "sweep")
-    if isinstance(found, Sweep):
+        study = resolve(name, STUDIES, "sweep")
+    if isinstance(study, Sweep):
         try:
             # Tables at the budgets that any sweep may name.
             from ccenv.runs.studies.sections import budget_sections
 
-            return Study(found, budget_sections(found))
+            return Study(study, budget_sections(study))
         except ValueError as error:
-            raise ValueError(f"{name if isinstance(name, str) else found.name}: {error}") from error
-    if not isinstance(found, Study):
-        raise ValueError(f"expected {shown(name)} to be a Sweep or a Study, got {shown(found)}")
-    return found
+            raise ValueError(f"{name if isinstance(name, str) else study.name}: {error}") from error
+    if not isinstance(study, Study):
+        raise ValueError(f"expected {shown(name)} to be a Sweep or a Study, got {shown(study)}")
+    return study

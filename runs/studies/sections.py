@@ -72,11 +72,13 @@ def budget_part(name: str, comparison: SweepRuns, results_dir: Path) -> Part:
     kinds: dict[str, list[Point]] = {}
     for point in itertools.chain(*judged_points(comparison.results, "mode", measure).values()):
         kinds.setdefault(point.method, []).append(point)
-    rows = {k: [best_within(own, budget, cost) for budget in budgets] for k, own in kinds.items()}
-    rows = {kind: found for kind, found in rows.items() if any(found)}
+    rows = {
+        k: [best_within(points, budget, cost) for budget in budgets] for k, points in kinds.items()
+    }
+    rows = {kind: best for kind, best in rows.items() if any(best)}
     lines: list[list[object]] = []
-    for kind, found in rows.items():
-        steps = itertools.pairwise([None, *found])
+    for kind, within in rows.items():
+        steps = itertools.pairwise([None, *within])
         lines.append(
             [kind, *(row and row.interval if row is not one else None for one, row in steps)]
         )
@@ -84,7 +86,7 @@ def budget_part(name: str, comparison: SweepRuns, results_dir: Path) -> Part:
     note = NOTE.format(unit=unit if unit == "MACs" else f"{unit}, whatever their MACs")
     score = Score(f"test {measure.title}", False, measure.spec, measure.ends)
     for index, budget in enumerate(budgets):
-        best = {kind: row for kind, found in rows.items() if (row := found[index])}
+        best = {kind: row for kind, within in rows.items() if (row := within[index])}
         contenders = [Contender(k, row.interval, len(row.error)) for k, row in best.items()]
         note += f" Within {budget:,} {unit}: {verdict(contenders, score)}."
     tested = "error, %" if measure.unit == "%" else measure.title
@@ -95,7 +97,7 @@ def budget_part(name: str, comparison: SweepRuns, results_dir: Path) -> Part:
 def best_within(points: Sequence[Point], budget: int, cost: Cost) -> Point | None:
     """The row with the least validation error within a budget, None where none is so cheap."""
     costs = [(point, cost(point)) for point in points]
-    cheap = [point for point, own in costs if own is not None and own <= SLACK * budget]
+    cheap = [point for point, cost_of in costs if cost_of is not None and cost_of <= SLACK * budget]
     return min(cheap, key=lambda point: point.validation_mean, default=None)
 
 
@@ -123,17 +125,17 @@ def tuned_alike(comparison: SweepRuns, results_dir: Path) -> Part:
         max(cells, key=lambda c: len(usual if c.seeds is None else c.seeds))
         for cells in methods.values()
     ]
-    found = [
+    rows = [
         (cell, make_point(cell.label, runs, "mode", BITS))
         for cell in most
         if (runs := comparison.results[cell.label])
     ]
-    found.sort(key=lambda one: one[1].interval.mean)
-    contenders = [Contender(own.method, own.interval, len(own.error)) for _, own in found]
+    rows.sort(key=lambda one: one[1].interval.mean)
+    contenders = [Contender(point.method, point.interval, len(point.error)) for _, point in rows]
     score = Score("mean bits a symbol", more_is_better=False, ends=BITS.ends)
     note = f"{TUNED_NOTE} Verdict: {verdict(contenders, score)}."
-    table = Table("tuned", "Agents tuned alike", *read_columns(TUNED_COLUMNS, found), note)
-    return Part([table] if found else [])
+    table = Table("tuned", "Agents tuned alike", *read_columns(TUNED_COLUMNS, rows), note)
+    return Part([table] if rows else [])
 
 
 TUNED = Section("tuned", "Agents tuned alike", tuned_alike)
@@ -150,7 +152,7 @@ Points = Mapping[str, Mapping[str, Point]]
 
 def ablation(comparison: SweepRuns, results_dir: Path) -> Part:
     """Table and figure of a sweep that changes one thing of its first row at a time."""
-    results = {label: found for label, found in comparison.results.items() if found}
+    results = {label: runs for label, runs in comparison.results.items() if runs}
     cells = [cell for cell in comparison.sweep.cells if cell.label in results]
     if comparison.sweep.cells[0] not in cells or len(cells) < 2:
         return Part()

@@ -61,9 +61,11 @@ def systems(comparison: SweepRuns, results_dir: Path) -> Part:
     tables, figures = [], []
     for place, rows in places.items():
         # The place's network with everything kept: a static one may be as small as what it keeps.
-        results = [r for own in rows.values() for row in own for r in comparison.results[row.label]]
+        results = [
+            r for group in rows.values() for row in group for r in comparison.results[row.label]
+        ]
         macs = max((float(result["dense_macs"]) for result in results), default=float("nan"))
-        lines = [line for own in rows.values() if (line := system_line(comparison, own, macs))]
+        lines = [line for group in rows.values() if (line := system_line(comparison, group, macs))]
         if lines:
             about = comparison.sweep.places[place]
             first = next((line for line in lines if line.name == about["reference"]), lines[0])
@@ -89,7 +91,7 @@ def system_line(comparison: SweepRuns, rows: Sequence[Cell], whole: float) -> Li
     settings: dict[str, list[Cell]] = {}
     for row in rows:
         settings.setdefault(row.setting, []).append(row)
-    chosen = next((own for own in settings.values() if len(own) > 1), [])
+    chosen = next((runs for runs in settings.values() if len(runs) > 1), [])
     results = {row.label: comparison.results[row.label] for row in chosen}
     if not chosen or not results[chosen[0].label]:
         return None
@@ -157,13 +159,13 @@ def table_at(
         "own costs": ("left", lambda line: ", ".join(f"{cost:.2f}" for cost, _ in line.points)),
         "seconds": ("right .0f", lambda line: line.seconds),
     }
-    found = {line.name: at_cost(line, middle) for line in lines}
+    errors = {line.name: at_cost(line, middle) for line in lines}
     compared = [
         Contender(line.name, error, len(errors_at(line, middle)))
         for line in lines
-        if (error := found[line.name])
+        if (error := errors[line.name])
     ]
-    ordered = sorted(lines, key=lambda line: one.mean if (one := found[line.name]) else 1.0)
+    ordered = sorted(lines, key=lambda line: one.mean if (one := errors[line.name]) else 1.0)
     note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE)}."
     return Table(f"{place}-at-equal-cost", about["title"], *read_columns(columns, ordered), note)
 
@@ -180,8 +182,8 @@ def figure_at(
         means = [float(np.mean(errors)) for _, errors in line.points]
         style = {"color": color, "marker": marker, "ms": 3, "lw": 1}
         series.append(Series(line.name, costs, [100 * mean for mean in means], style))
-        said = [f"{mean:.1%} at {cost:.2f}" for cost, mean in zip(costs, means, strict=True)]
-        words.append(f"{line.name}: {', '.join(said)}")
+        percentages = [f"{mean:.1%} at {cost:.2f}" for cost, mean in zip(costs, means, strict=True)]
+        words.append(f"{line.name}: {', '.join(percentages)}")
 
     def few_ticks(axes: Any) -> None:
         axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])

@@ -64,16 +64,16 @@ def styles_of(standing: Standing) -> dict[str, dict[str, Any]]:
 
 def radar_agents(standing: Standing) -> list[str]:
     """Your agents, and the recorded ones of the highest scores over all that they have played."""
-    own = [name for name in standing.own if name in standing.by_agent][:MOST_SHOWN]
+    yours = [name for name in standing.own if name in standing.by_agent][:MOST_SHOWN]
     means = {name: score_of(standing.by_agent[name]).mean for name in standing.recorded}
     best = sorted(means, key=lambda name: -means[name])
-    return own + best[: max(1, MOST_SHOWN - len(own))]
+    return yours + best[: max(1, MOST_SHOWN - len(yours))]
 
 
 def by_skill(standing: Standing, agent: str, skills: Sequence[str]) -> list[float]:
     """An agent's score at each skill; NaN where it has played none of its tasks."""
     runs = [[run for run in standing.by_agent[agent] if run.skill == skill] for skill in skills]
-    return [score_of(own).mean if own else np.nan for own in runs]
+    return [score_of(at_skill).mean if at_skill else np.nan for at_skill in runs]
 
 
 def lows(standing: Standing, agent: str) -> list[str]:
@@ -151,8 +151,8 @@ def radar_drawn(standing: Standing) -> Drawn:
         "the optimum; what is below 0 lies in one place, however far below."
     )
     draw = functools.partial(radar, standing, agents)
-    places = {name: found for name in agents if (found := lows(standing, name))}
-    below = "; ".join(f"{name} below 0 at {', '.join(found)}" for name, found in places.items())
+    places = {name: skills for name in agents if (skills := lows(standing, name))}
+    below = "; ".join(f"{name} below 0 at {', '.join(skills)}" for name, skills in places.items())
     return Drawn(draw, "radar", caption, f"Radar of skills. {words}. {below or 'None below 0'}.")
 
 

@@ -59,26 +59,26 @@ class Player:
         return source_digest(self.agent)
 
 
-def make_player(name: str, given: dict[str, Any]) -> Player:
+def make_player(name: str, settings: dict[str, Any]) -> Player:
     """Resolves an agent's name and checks its settings; builds nothing.
 
     Args:
         name: in `ccenv.agents.AGENTS`, or `module:Class`.
-        given: settings of its constructor, and `batch_size`.
+        settings: settings of its constructor, and `batch_size`.
 
     Raises:
         ValueError: if the agent or a setting is unknown (the nearest is named), or impossible.
     """
-    known = known_settings(find_agent(name))
-    if known is not None:
-        check_names(given, [*known, "batch_size"], "setting of an agent of the suite")
-    plan = make_plan(name, given)
-    words = [f"{key}={value_word(value)}" for key, value in given.items()]
+    names = known_settings(find_agent(name))
+    if names is not None:
+        check_names(settings, [*names, "batch_size"], "setting of an agent of the suite")
+    plan = make_plan(name, settings)
+    words = [f"{key}={value_word(value)}" for key, value in settings.items()]
     return Player(
         label=" ".join([name, *words]),
         agent=plan.agent_class,
         settings=plan.agent_settings,
-        batch_size=plan.program.batch_size if "batch_size" in given else EPISODES_AT_ONCE,
+        batch_size=plan.program.batch_size if "batch_size" in settings else EPISODES_AT_ONCE,
     )
 
 
@@ -115,10 +115,10 @@ def play_all(
     """
     run_folder.check_writable(folder)
     refused = {task.name: why for task in tasks if (why := refusal(player, task))}
-    said = set(refused.values())
-    for why in said:
+    reasons = set(refused.values())
+    for why in reasons:
         say(f"{player.label} cannot play {', '.join(refused)}: {why}")
-    ways = {"", *said}
+    ways = {"", *reasons}
     with tqdm(total=len(tasks), desc=player.label, disable=not sys.stderr.isatty()) as bar:
         for number, task in enumerate(tasks, start=1):
             for seed in seeds:
@@ -132,7 +132,7 @@ def play_all(
             bar.update()
             if bar.disable:
                 say(f"{number} of {len(tasks)} tasks: {task.name}")
-    return ways == {"", *said}
+    return ways == {"", *reasons}
 
 
 def refusal(player: Player, task: Task) -> str:
@@ -172,8 +172,8 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
         why = in_a_line(error)
     # An agent that ends the program would end the others' runs.
     except BaseException as error:
-        said = " ".join(str(error).split()) or "no message"
-        why = f"{type(error).__name__}: {said}{error_place(error)}"
+        message = " ".join(str(error).split()) or "no message"
+        why = f"{type(error).__name__}: {message}{error_place(error)}"
     # It may hold letters that command a terminal.
     why = "".join(letter if letter.isprintable() else "?" for letter in why)[:LONGEST_ERROR]
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
@@ -189,8 +189,8 @@ def learn_task(player: Player, task: Task, seed: int, target: Path) -> None:
     """Builds environment and agent, and plays the budget of episodes."""
     group = int(player.agent.env_defaults.get("group_size", 1))
     rows = group * math.ceil(player.batch_size / group)
-    own = {"group_size": group} if group > 1 else {}
-    envs = task.make_vec(rows, seed=seed, score_folder=target, agent=player.label, **own)
+    grouping = {"group_size": group} if group > 1 else {}
+    envs = task.make_vec(rows, seed=seed, score_folder=target, agent=player.label, **grouping)
     # When agents were recorded each reset drew new inputs: they began with the second batch.
     envs.unwrapped.simulator.state = None
     try:

@@ -55,8 +55,8 @@ class SuiteReport(Standing):
 
     def _repr_html_(self) -> str:
         tables = [html_table(one.columns, one.lines) for one in self.tables]
-        said, *notes = (f"<p>{html.escape(text)}</p>" for text in (self.verdict, *self.notes))
-        return "".join([said, *tables, *notes]) + radar_drawn(self).svg
+        verdict, *notes = (f"<p>{html.escape(text)}</p>" for text in (self.verdict, *self.notes))
+        return "".join([verdict, *tables, *notes]) + radar_drawn(self).svg
 
 
 def report(folder: str | Path = "runs/suite", page: str | Path | None = None) -> SuiteReport:
@@ -79,5 +79,5 @@ def report(folder: str | Path = "runs/suite", page: str | Path | None = None) ->
     place = {} if page is None else {"page": Path(page)}
     # Pictures and means compare agents on the same tasks.
     played = {run.task for run in runs} or {name for name, task in TASKS.items() if task.quick}
-    known = [run for run in recorded_runs() if run.task in played]
-    return SuiteReport([*runs_in_order(runs), *known], failures, lines, **place)
+    to_compare = [run for run in recorded_runs() if run.task in played]
+    return SuiteReport([*runs_in_order(runs), *to_compare], failures, lines, **place)

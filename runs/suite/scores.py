@@ -97,41 +97,41 @@ def read_score(path: Path) -> ScoredRun:
         ValueError: if it is damaged, unfinished, of another version or task, or says what no agent
             can have earned.
     """
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get("suite") != VERSION:
-        version = found.get("suite") if isinstance(found, dict) else None
+    score = read_json(path)
+    if not isinstance(score, dict) or score.get("suite") != VERSION:
+        version = score.get("suite") if isinstance(score, dict) else None
         raise ValueError(f"of another version: expected suite {VERSION}, got {shown(version)}")
-    plain = without(found, SEAL)
-    if found.get(SEAL) != seal_of(plain):
+    plain = without(score, SEAL)
+    if score.get(SEAL) != seal_of(plain):
         raise ValueError(
             f"edited, damaged or of an older version: expected the checksum {seal_of(plain)}, got "
-            f"{shown(found.get(SEAL))}; play the task again"
+            f"{shown(score.get(SEAL))}; play the task again"
         )
-    task = found.get("task")
+    task = score.get("task")
     if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"of a task that this version does not have: {shown(task)}")
-    budget, episodes = (found.get(name) for name in ("budget", "episodes"))
+    budget, episodes = (score.get(name) for name in ("budget", "episodes"))
     if episodes != budget or budget != TASKS[task].episodes:
         raise ValueError(f"unfinished: {shown(episodes)} of {TASKS[task].episodes:,} episodes")
     whole = 2**63 - 1
-    reference, optimum = score_numbers([found.get("reference"), found.get("optimum")], 2)
+    reference, optimum = score_numbers([score.get("reference"), score.get("optimum")], 2)
     check_ends(task, reference, optimum)
     low, high = TASKS[task].problem.bounds
-    returns = score_numbers(found.get("returns"), PARTS, low, high)
-    errors = score_numbers(found.get("errors"), PARTS, 0, (high - low) / 2)
-    score_numbers(found.get("cost"), PARTS, 0, 1)
-    resets = found.get("resets")
+    returns = score_numbers(score.get("returns"), PARTS, low, high)
+    errors = score_numbers(score.get("errors"), PARTS, 0, (high - low) / 2)
+    score_numbers(score.get("cost"), PARTS, 0, 1)
+    resets = score.get("resets")
     left = resets.get("left") if isinstance(resets, dict) else None
-    score_numbers([found.get("order"), left], 2, 0, whole)
+    score_numbers([score.get("order"), left], 2, 0, whole)
     check_below(optimum, optimum - reference, returns, errors)
-    agent, seed, name = found.get("agent"), found.get("seed"), path.parent.name
+    agent, seed, name = score.get("agent"), score.get("seed"), path.parent.name
     if seed is None:
         # A script of another library may name none: its runs have folders of other numbers.
         seed = int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else 0
     agent = UNNAMED if agent is None else agent
     check_named_run(agent, task, seed)
     notes = run_notes(path.parent)
-    is_played = notes.get("score") == found[SEAL] and notes["agent"] == agent
+    is_played = notes.get("score") == score[SEAL] and notes["agent"] == agent
     tenths = (returns.reshape(TENTHS, -1).mean(axis=1) - reference) / (optimum - reference)
     return ScoredRun(
         agent=agent,
@@ -139,7 +139,7 @@ def read_score(path: Path) -> ScoredRun:
         seed=seed,
         tenths=tuple(map(float, tenths)),
         seconds=notes.get("seconds"),
-        order=found["order"],
+        order=score["order"],
         said=not is_played,
         left=left or 0,
     )
@@ -162,10 +162,10 @@ def score_numbers(
     """So many numbers in a range as an array; ValueError of anything else."""
     is_list = isinstance(values, list) and len(values) == count
     if is_list and all(type(value) in (int, float) for value in values):
-        found = np.asarray(values, dtype=np.float64)
+        numbers = np.asarray(values, dtype=np.float64)
         # Costs are sums of 32-bit floats.
-        if (np.isfinite(found) & (found >= low - CLOSE) & (found <= high + CLOSE)).all():
-            return found
+        if (np.isfinite(numbers) & (numbers >= low - CLOSE) & (numbers <= high + CLOSE)).all():
+            return numbers
     within = "" if low == -np.inf else f" in {low:g}..{high:g}"
     raise ValueError(f"damaged: expected {count} finite numbers{within}, got something else")
 
@@ -201,15 +201,15 @@ def check_ends(task: str, reference: float, optimum: float) -> None:
 
 def read_notes(path: Path) -> dict[str, Any]:
     """Reads a `run.json`, which may come from anywhere; OSError, or ValueError if it is damaged."""
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get(SEAL) != seal_of(without(found, SEAL)):
+    notes = read_json(path)
+    if not isinstance(notes, dict) or notes.get(SEAL) != seal_of(without(notes, SEAL)):
         raise ValueError("edited, damaged or of an older version; play the task again")
-    check_named_run(found.get("agent"), found.get("task"), found.get("seed"))
-    score_numbers([found.get("seconds")], 1, 0, 1e12)
-    if not isinstance(found.get("error"), str):
-        raise ValueError(f"expected error as a text, got {shown(found.get('error'))}")
-    check_printable(found["error"], "error", LONGEST_ERROR)
-    return found
+    check_named_run(notes.get("agent"), notes.get("task"), notes.get("seed"))
+    score_numbers([notes.get("seconds")], 1, 0, 1e12)
+    if not isinstance(notes.get("error"), str):
+        raise ValueError(f"expected error as a text, got {shown(notes.get('error'))}")
+    check_printable(notes["error"], "error", LONGEST_ERROR)
+    return notes
 
 
 def run_notes(folder: Path) -> dict[str, Any]:
@@ -264,10 +264,10 @@ def check_first(first: dict[Any, Path], run: ScoredRun, path: Path) -> None:
 @functools.cache
 def recorded() -> Mapping[str, Any]:
     """The package's record; ValueError if it is of another version."""
-    found: dict[str, Any] = read_json(RECORDED)
-    if found.get("suite") != VERSION:
-        raise ValueError(f"{RECORDED.name}: expected suite {VERSION}, got {found.get('suite')!r}")
-    return found
+    record: dict[str, Any] = read_json(RECORDED)
+    if record.get("suite") != VERSION:
+        raise ValueError(f"{RECORDED.name}: expected suite {VERSION}, got {record.get('suite')!r}")
+    return record
 
 
 def recorded_ends() -> Mapping[str, tuple[float, float]]:

@@ -92,16 +92,18 @@ class Standing:
     @functools.cached_property
     def by_agent(self) -> dict[str, list[ScoredRun]]:
         """Runs of each agent, by its name in tables, see `name_of`."""
-        found: dict[str, list[ScoredRun]] = {}
+        runs_of: dict[str, list[ScoredRun]] = {}
         for run in self.runs:
             name = run.agent if run.recorded else self.name_of(run.agent)
-            found.setdefault(name, []).append(run)
-        return found
+            runs_of.setdefault(name, []).append(run)
+        return runs_of
 
     def name_of(self, agent: str) -> str:
         """How tables call an agent of yours: "topk (yours)" where "topk" is a recorded one."""
-        known = {run.agent for run in self.runs if run.recorded} | recorded()["agents"].keys()
-        return agent + YOURS if agent in known else agent
+        recorded_names = {run.agent for run in self.runs if run.recorded} | recorded()[
+            "agents"
+        ].keys()
+        return agent + YOURS if agent in recorded_names else agent
 
     @property
     def own(self) -> list[str]:
@@ -130,9 +132,9 @@ class Standing:
         """An agent at a skill, compared with those that have played the same tasks."""
         own = [run for run in self.by_agent[agent] if skill in (ALL, run.skill)]
         others = {name: self.by_agent[name] for name in self.recorded if name != agent}
-        known = {run.task for runs in others.values() for run in runs}
+        compared = {run.task for runs in others.values() for run in runs}
         tasks = {run.task for run in own}
-        tasks = tasks & known or tasks
+        tasks = tasks & compared or tasks
         score = score_of(run for run in own if run.task in tasks)
         scores = {
             name: score_of(run for run in runs if run.task in tasks)
@@ -203,9 +205,9 @@ class Standing:
         told = []
         for name in self.own:
             runs = self.by_agent.get(name, [])
-            said = sum(run.said and run.agent != UNNAMED for run in runs)
-            if said:
-                told.append(f"{name}: in {said} of {len(runs)} files the name is {SAID}")
+            num_named = sum(run.said and run.agent != UNNAMED for run in runs)
+            if num_named:
+                told.append(f"{name}: in {num_named} of {len(runs)} files the name is {SAID}")
             if left := sum(run.left for run in runs):
                 told.append(f"{name} left episodes under way {left:,} times; they count as worst")
         for agent in dict.fromkeys(run.agent for run in self.runs if not run.recorded):
@@ -284,21 +286,25 @@ def agent_table(standing: Standing) -> Table:
 
 def seconds(runs: Sequence[ScoredRun]) -> float | None:
     """CPU seconds of all tasks with one seed; None where some are not known."""
-    known: Mapping[str, list[float]] = {
+    times: Mapping[str, list[float]] = {
         task: [run.seconds for run in runs if run.task == task and run.seconds is not None]
         for task in {run.task for run in runs}
     }
-    if not all(known.values()):
+    if not all(times.values()):
         return None
     # A set has no order, and a sum in floats has one: half a second would be rounded either way.
-    return math.fsum(math.fsum(values) / len(values) for values in known.values())
+    return math.fsum(math.fsum(values) / len(values) for values in times.values())
 
 
 def profile_table(standing: Standing) -> Table:
     """Agent by skill: score with its interval, and at how many tasks of the skill."""
     skills = dict.fromkeys(run.skill for run in runs_in_order(standing.runs))
     cells = {
-        name: {skill: own for skill in skills if (own := [r for r in runs if r.skill == skill])}
+        name: {
+            skill: at_skill
+            for skill in skills
+            if (at_skill := [r for r in runs if r.skill == skill])
+        }
         for name, runs in standing.by_agent.items()
     }
     columns: dict[str, Any] = {"agent": ("left", lambda name: name)}
@@ -314,15 +320,15 @@ def profile_table(standing: Standing) -> Table:
 
 def solved_by(standing: Standing, at_least: float = SOLVED) -> dict[str, list[str]]:
     """Task -> agents whose mean score in the last tenth of the budget is at least so much."""
-    found: dict[str, list[str]] = {}
+    agents_of: dict[str, list[str]] = {}
     for task in TASKS:
         for name, runs in standing.by_agent.items():
             scores = [run.last for run in runs if run.task == task]
             if scores:
-                found.setdefault(task, [])
+                agents_of.setdefault(task, [])
                 if sum(scores) / len(scores) >= at_least:
-                    found[task].append(name)
-    return found
+                    agents_of[task].append(name)
+    return agents_of
 
 
 def solved_table(standing: Standing) -> Table:

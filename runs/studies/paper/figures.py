@@ -67,9 +67,9 @@ def theirs(
 
 def ours(name: str, places: list[float], points: Sequence[Point], color: str = OURS) -> Series:
     """Validation errors with Student's 95 % intervals."""
-    found = [mean_interval(list(one.validation.values())) for one in points if one.validation]
-    means = [100 * one.mean for one in found]
-    halves = [100 * ((one.high or one.mean) - one.mean) for one in found]
+    intervals = [mean_interval(list(one.validation.values())) for one in points if one.validation]
+    means = [100 * one.mean for one in intervals]
+    halves = [100 * ((one.high or one.mean) - one.mean) for one in intervals]
     # In logarithms a bar cannot reach below zero.
     ends = [[min(h, 0.9 * m) for h, m in zip(halves, means, strict=True)], halves]
     return Series(name, places, means, {"yerr": ends, "color": color, **BARS})
@@ -81,9 +81,9 @@ def dense_of_equal_macs(
     """Validation errors of dense networks with the MACs of each point; none where not known."""
     errors = [front_error(dense, point.macs, validation=True) for point in points]
     pairs = [
-        (place, float(np.mean(list(found.values()))))
-        for place, found in zip(places, errors, strict=True)
-        if found
+        (place, float(np.mean(list(error_of.values()))))
+        for place, error_of in zip(places, errors, strict=True)
+        if error_of
     ]
     return [in_percent(name, sorted(pairs), **DENSE)] if pairs else []
 
@@ -93,9 +93,11 @@ def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point])
     name = "sparsity_weight"
     usual, _ = agent_parameters(find_agent("condnet"))
     # A reader's agent has no lambda_s.
-    own = {k: runs[0] for k, runs in results.items() if runs[0]["agent"] == "condnet"}
-    places = [float(r["settings"]["agent_settings"].get(name, usual[name])) for r in own.values()]
-    points = [by_label[label] for label in own]
+    condnets = {k: runs[0] for k, runs in results.items() if runs[0]["agent"] == "condnet"}
+    places = [
+        float(r["settings"]["agent_settings"].get(name, usual[name])) for r in condnets.values()
+    ]
+    points = [by_label[label] for label in condnets]
     errors = [
         *theirs(digitised("fig5a-error")["condnet"], ("paper, Fig. 5a", "its medians")),
         ours("ours", places, points),
@@ -106,9 +108,9 @@ def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point])
         right = below.twinx()
         right.grid(False)
         right.spines["right"].set_visible(True)
-        known = [(at, t) for at, p in zip(places, points, strict=True) if (t := p.time(256))]
-        right.plot([at for at, _ in known], [t for _, t in known], color=OURS, marker="o", ls="")
-        right.set_ylim(0, 1.1 * max((t for _, t in known), default=1.0))
+        times = [(at, t) for at, p in zip(places, points, strict=True) if (t := p.time(256))]
+        right.plot([at for at, _ in times], [t for _, t in times], color=OURS, marker="o", ls="")
+        right.set_ylim(0, 1.1 * max((t for _, t in times), default=1.0))
         right.set_ylabel("ours: ms of 256 images")
 
     seconds = theirs(digitised("fig5a-seconds")["condnet"], factor=1)
@@ -116,8 +118,8 @@ def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point])
         Panel(errors, {"ylabel": "validation error in %"}),
         Panel(seconds, {"xlabel": "lambda_s", "ylabel": "paper: seconds"}, our_times),
     ]
-    said = "; ".join(f"{p.label}: {100 * p.validation_mean:.1f} %" for p in points)
-    alt = f"Validation error and time over lambda_s, ours over the paper's points. {said}"
+    percentages = "; ".join(f"{p.label}: {100 * p.validation_mean:.1f} %" for p in points)
+    alt = f"Validation error and time over lambda_s, ours over the paper's points. {percentages}"
     caption = "Error and time against lambda_s, CIFAR-10."
     return [Drawn(partial(plotted, panels, 4.6), "fig5a", caption, alt)]
 
@@ -129,18 +131,18 @@ def lambda_v_figures(results: Results, by_label: Points, dense: Sequence[Point])
         in_percent(f"paper, {name}", points, color=THEIRS, alpha=ends[name], ls="--", lw=1.2)
         for name, points in digitised("fig5b").items()
     ]
-    said = []
-    for color, (label, found) in zip(itertools.cycle(COLORS), results.items(), strict=False):
-        curves = [{p["images_seen"]: p["error"] for p in run["curve"]} for run in found]
+    changes = []
+    for color, (label, runs) in zip(itertools.cycle(COLORS), results.items(), strict=False):
+        curves = [{p["images_seen"]: p["error"] for p in run["curve"]} for run in runs]
         images = sorted(set.intersection(*(set(curve) for curve in curves)))
         means = [(n / IMAGES_OF_EPOCH, float(np.mean([c[n] for c in curves]))) for n in images]
         series.append(in_percent(label, means, color=color, lw=1.2))
-        said.append(f"{label}: {series[-1].ys[0]:.1f} to {series[-1].ys[-1]:.1f} %")
+        changes.append(f"{label}: {series[-1].ys[0]:.1f} to {series[-1].ys[-1]:.1f} %")
     if dense:
         best, epochs = min(point.validation_mean for point in dense), series[-1].xs
         level = [(epoch, best) for epoch in (epochs[0], epochs[-1])]
         series.append(in_percent("best dense network", level, color=INK, lw=0.8, ls=":"))
-    alt = f"Validation error by epoch, ours and means of the paper's curves. {'; '.join(said)}"
+    alt = f"Validation error by epoch, ours and means of the paper's curves. {'; '.join(changes)}"
     panel = Panel(series, {"xlabel": "epoch", "ylabel": "validation error in %"})
     caption = "Error by epoch for several lambda_v, CIFAR-10."
     return [Drawn(partial(plotted, [panel], 3.9), "fig5b", caption, alt)]
@@ -155,12 +157,12 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
         for one in theirs(digitised("fig5.7")[name], ("", f"thesis, {name}"), color)
     ]
     for name, color in looks.items():
-        own = {k: v for k, v in results.items() if v[0]["learns"] == (name == "learned")}
-        found = [by_label[label] for label in own]
-        places = [drawn_density(runs) for runs in own.values()]
-        series.append(ours(f"ours, {name}", places, found, color))
+        of_kind = {k: v for k, v in results.items() if v[0]["learns"] == (name == "learned")}
+        shown = [by_label[label] for label in of_kind]
+        places = [drawn_density(runs) for runs in of_kind.values()]
+        series.append(ours(f"ours, {name}", places, shown, color))
         if name == "learned":
-            series += dense_of_equal_macs("dense of no more MACs", places, found, dense)
+            series += dense_of_equal_macs("dense of no more MACs", places, shown, dense)
     settings: dict[str, Any] = {"xlabel": "share of blocks kept", "yscale": "log"}
     settings |= {"ylabel": "validation error in %", "xlim": (0, 0.13)}
     panel = Panel(series, settings, lambda axes: plain_logarithms(axes.yaxis))
@@ -201,10 +203,10 @@ def drawn_front(
     for kind, color in (("condnet", OURS), ("NN", INK)):
         paper = in_percent(f"paper, {kind}", digitised(name)[kind], **PALE, color=color)
         handles[paper.name] = paper.draw(top)
-        own = [
+        frontier = [
             (at, p.validation_mean) for at, p in timed if (p.method == "dense") == (kind == "NN")
         ]
-        mine = in_percent(f"ours, {kind}", own, ls="", marker="x", markersize=5, color=color)
+        mine = in_percent(f"ours, {kind}", frontier, ls="", marker="x", markersize=5, color=color)
         handles[mine.name] = mine.draw(axes)
     chosen = [(at, point) for at, point in timed if point.method != "dense"]
     title = "dense networks of the condnets' total MACs"
@@ -249,10 +251,10 @@ def fig1_part(comparison: SweepRuns, results_dir: Path) -> Part:
 
     Blocks of different seeds mean different things: the figure has the first, the table all.
     """
-    for label, found in comparison.results.items():
+    for label, runs in comparison.results.items():
         uses = {
             r["seed"]: np.asarray(r["block_use"][0]) / 100
-            for r in found
+            for r in runs
             if r["agent"] == "condnet" and r.get("block_use")
         }
         if not uses:
@@ -267,7 +269,9 @@ def fig1_part(comparison: SweepRuns, results_dir: Path) -> Part:
         note += "Blocks of two seeds are no pairs."
         title = f"Fig. 1: block use by class, {label}"
         table = Table("fig1", title, columns, lines, note, shaded=True)
-        means = "; ".join(f"{name} {own.mean():.2f}" for name, own in fig1_panels(use).items())
+        means = "; ".join(
+            f"{name} {shares.mean():.2f}" for name, shares in fig1_panels(use).items()
+        )
         caption = f"Fig. 1: share of images that keep each block, {label}, seed {seed}."
         alt = f"Activation of blocks by class; mean (dotted): {means}"
         return Part([table], [Drawn(partial(drawn_blocks, use), "fig1", caption, alt)])
@@ -284,7 +288,7 @@ def drawn_over(draw: Draw, comparison: SweepRuns, results_dir: Path) -> Part:
     elsewhere = dense_elsewhere(datasets, results_dir, comparison.name)
     dense = list(itertools.chain(*elsewhere.values()))
     times = times_in(results_dir, comparison.name)["sampled"]
-    results = {label: found for label, found in comparison.results.items() if found}
+    results = {label: runs for label, runs in comparison.results.items() if runs}
     by_label = {k: make_point(k, runs, "sampled", times=times) for k, runs in results.items()}
     return Part(figures=draw(results, by_label, dense))
 
