@@ -190,8 +190,8 @@ def open_zip(path: Path, trusted: Sequence[str]) -> Any:
     if lacks_normaliser(model) is not False and statistics.is_file():
         what = "statistics of VecNormalize"
         check_plain_file(statistics, ZIP)
-        found = unpickled(what, load_statistics, statistics, trusted)
-        vars(model)["_vec_normalize_env"] = found
+        normalization = unpickled(what, load_statistics, statistics, trusted)
+        vars(model)["_vec_normalize_env"] = normalization
     return model
 
 

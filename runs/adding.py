@@ -47,8 +47,8 @@ class Addition:
         """The row of an agent."""
         name = name_of_code(self.thing, "an agent")
         find_agent(name)
-        own = with_names(self.settings)
-        return Cell(self.label, name, own, method=self.label, added=True)
+        settings = with_names(self.settings)
+        return Cell(self.label, name, settings, method=self.label, added=True)
 
 
 def additions(add: Any) -> list[Addition]:
@@ -59,18 +59,18 @@ def additions(add: Any) -> list[Addition]:
     """
     several = add if isinstance(add, list) else [add]
     pairs = add.items() if isinstance(add, Mapping) else [("", one) for one in several]
-    found: dict[str, Addition] = {}
+    by_label: dict[str, Addition] = {}
     for name, one in pairs:
         thing, settings = (*one, {})[:2] if isinstance(one, tuple) and one else (one, {})
         settings = as_settings(settings, "the settings of an added agent")
         added = Addition(thing, settings, str(name))
-        if added.label in found:
+        if added.label in by_label:
             raise ValueError(
                 f"expected different names of what is added, got {added.label!r} twice; in Python "
                 "give each a name: add={'name': ...}"
             )
-        found[added.label] = added
-    return list(found.values())
+        by_label[added.label] = added
+    return list(by_label.values())
 
 
 def name_of(thing: Any) -> str:

@@ -178,10 +178,12 @@ class Runs(Sequence[Run]):
         return {label: Runs(map(Run, results)) for label, results in rows.items()}
 
     def _columns_and_lines(self) -> tuple[dict[str, str], list[list[Any]]]:
-        columns = {"agent": "left"} | {name: "left" for own in self.settings for name in own}
+        columns = {"agent": "left"} | {
+            name: "left" for settings in self.settings for name in settings
+        }
         lines = [
-            [run.agent, *own.values(), run.seed, run.masks, 100 * run.error, run.cost]
-            for run, own in zip(self.runs, self.settings, strict=True)
+            [run.agent, *settings.values(), run.seed, run.masks, 100 * run.error, run.cost]
+            for run, settings in zip(self.runs, self.settings, strict=True)
         ]
         columns |= {"seed": "right", "masks": "left"}
         columns |= {"test error %": "right .2f", "cost": "right .3f"}
@@ -207,8 +209,14 @@ class Runs(Sequence[Run]):
     def to_pandas(self) -> Any:
         """A data frame with a line for each run; `settings` are columns."""
         return frame(
-            {"agent": one.agent, "seed": one.seed, "folder": str(one.folder), **own, **one.judged()}
-            for one, own in zip(self.runs, self.settings, strict=True)
+            {
+                "agent": one.agent,
+                "seed": one.seed,
+                "folder": str(one.folder),
+                **settings,
+                **one.judged(),
+            }
+            for one, settings in zip(self.runs, self.settings, strict=True)
         )
 
     def __repr__(self) -> str:
@@ -238,24 +246,24 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
     return pandas.json_normalize([dict(row) for row in rows])
 
 
-def name_of_code(given: Any, kind: str) -> str:
+def name_of_code(value: Any, kind: str) -> str:
     """A class or function as `module:name`; a name stays.
 
     Raises:
         ValueError: if it is neither, or is defined inside a function.
     """
-    if isinstance(given, str):
-        return given
-    module, name = getattr(given, "__module__", None), getattr(given, "__qualname__", None)
-    if not callable(given) or not module or not name or "<" in name:
-        is_made = kind == "network" and not isinstance(given, type)
+    if isinstance(value, str):
+        return value
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not callable(value) or not module or not name or "<" in name:
+        is_made = kind == "network" and not isinstance(value, type)
         instead = (
             "; give a function that builds it, which may call ccenv.gate, or take the object to "
             "ccenv.BlockSelectionVectorEnv(num_envs, network=...) and an agent's learn"
         )
         raise ValueError(
             f"expected {kind} as a name, 'module:name', or a class or function at the top of a "
-            f"module, got {shown(given)}{instead if is_made else ''}"
+            f"module, got {shown(value)}{instead if is_made else ''}"
         )
     return f"{module}:{name}"
 
@@ -402,7 +410,7 @@ def load(folder: str | Path) -> Run | Runs:
     if not place.is_dir():
         raise ValueError(f"expected finished runs in {folder}, got no such folder")
     results = [
-        Run(stored_result(found) | {"folder": str(found)})
-        for found in run_folder.run_folders(place)
+        Run(stored_result(run_place) | {"folder": str(run_place)})
+        for run_place in run_folder.run_folders(place)
     ]
     return results[0] if [one.folder for one in results] == [place] else Runs(results)

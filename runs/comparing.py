@@ -133,11 +133,11 @@ def shapings_of(
     thing, settings = (*agent, {})[:2] if isinstance(agent, tuple) and agent else (agent, {})
     name = name_of_code(thing, "an agent")
     find_agent(name)
-    own = with_names(as_settings(settings, f"the settings of {name}"))
+    agent_settings = with_names(as_settings(settings, f"the settings of {name}"))
     if isinstance(rewards, str):
         raise ValueError(f"expected rewards as a list of two or more, got {shown(rewards)}")
     names = [name_of_code(reward, "a reward") for reward in rewards]
-    return shapings_sweep(name, own, names, cost_weights, seeds)
+    return shapings_sweep(name, agent_settings, names, cost_weights, seeds)
 
 
 def judged_rows(
@@ -151,7 +151,11 @@ def judged_rows(
 
     opened = {one.label: open_policies(one.thing, trust) for one in policies}
     rows = [judge(sweep, one.label, opened[one.label], one.settings) for one in policies]
-    untold = [k for k, found in opened.items() if any(lacks_normaliser(p) is None for p in found)]
+    untold = [
+        k
+        for k, policies_of in opened.items()
+        if any(lacks_normaliser(p) is None for p in policies_of)
+    ]
     return rows, [
         f"{label}: judged without VecNormalize; zips of algorithms with a replay buffer do not "
         "tell whether they learned behind it: its statistics are read from NAME.pkl of NAME.zip"
@@ -260,8 +264,8 @@ none; give it rows of its own in a sweep's file
     read: dict[Key, dict[str, Any]] = {}
     for one in [*reversed(others), source] if is_read else []:
         read |= recorded.load_results(one, same_data=record)
-    known = of_this_code(all_jobs, read) if use_recorded else {}
-    gathered = gather(asked, all_jobs, known)
+    current = of_this_code(all_jobs, read) if use_recorded else {}
+    gathered = gather(asked, all_jobs, current)
     old = outdated(gathered, all_jobs) if rerun else []
     todo = [*gathered.missing, *old]
     if shard is not None:
@@ -283,13 +287,13 @@ none; give it rows of its own in a sweep's file
         for some, workers in ((there, num_cores() if jobs is None else jobs), (here, None)):
             if some:
                 failures += run_missing(gathered, some, workers, not rerun, shared, keep)
-        gathered = gather(asked, all_jobs, known)
+        gathered = gather(asked, all_jobs, current)
     if gathered.finished:
         keep()
     gathered = gathered.with_rows(judged)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     lines = [*untold, *notes_on(gathered, all_jobs)]
-    if use_recorded and (count := len(read) - len(known)):
+    if use_recorded and (count := len(read) - len(current)):
         lines.append(f"{count} recorded results were not taken: they are of another {OLDER}")
     # The page looks for times, and points of other sweeps, where most of the rows are from.
     counts = read_from(gathered)

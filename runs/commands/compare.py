@@ -46,7 +46,7 @@ def compared(options: argparse.Namespace) -> int:
         return sweep.miniature() if options.miniature else sweep
 
     agent, *settings = options.agent or [None]
-    found = compare(
+    comparison = compare(
         options.sweep,
         agent=agent and (agent, parse_pairs(settings)),
         rewards=options.rewards,
@@ -67,25 +67,25 @@ def compared(options: argparse.Namespace) -> int:
         results_dir=options.results_dir,
     )
     if options.json:
-        print_json(found.rows)
-    elif found.rows:
-        shown = found.results
+        print_json(comparison.rows)
+    elif comparison.rows:
+        shown = comparison.results
         about = shown.sweep.description
         print(answer(about, shown.rows, shown.sentences, shown.shaping_tables), flush=True)
     # The answer first: figures take seconds.
     page = []
-    if found.rows and (options.page or not options.no_run):
-        page = found.write_page(board=not options.no_run)
-    elif found.rows:
+    if comparison.rows and (options.page or not options.no_run):
+        page = comparison.write_page(board=not options.no_run)
+    elif comparison.rows:
         page = ["--page writes the page: every row, with tables and figures"]
-    for line in [*found.lines, *page]:
+    for line in [*comparison.lines, *page]:
         say(line)
-    failures, number = found.failures, found.results.num_runs
+    failures, number = comparison.failures, comparison.results.num_runs
     for failure in failures:
         say(f"\nfailed: {failure.task.label}, {failure.task.settings}\n{failure.error}")
     if failures:
         say(f"{len(failures)} of {number} runs failed; the same command tries them again")
-    return 1 if failures or not (found.rows or options.shard) else 0
+    return 1 if failures or not (comparison.rows or options.shard) else 0
 
 
 def listed(text: str) -> list[str]:

@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     rebuilt = open_run(options.run, options.trust)
     draws = MODES if options.masks == "both" else (as_in_files(options.masks),)
-    found = [ask(rebuilt, draw, options.split).numbers() for draw in draws]
+    evaluations = [ask(rebuilt, draw, options.split).numbers() for draw in draws]
     if options.json:
-        print_json(found)
+        print_json(evaluations)
     else:
-        print_text(markdown(*read_columns(COLUMNS, found)))
+        print_text(markdown(*read_columns(COLUMNS, evaluations)))
     return 0

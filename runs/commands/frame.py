@@ -89,9 +89,9 @@ def program(
                 except Exception as error:
                     from ccenv.runs.engine.errors import in_users_code
 
-                    if not (said := in_users_code(error)):
+                    if not (place := in_users_code(error)):
                         raise
-                    return end_with(f"{name}: your code failed\n{said}", REFUSED)
+                    return end_with(f"{name}: your code failed\n{place}", REFUSED)
 
         return framed
 
@@ -203,8 +203,8 @@ def of_the_system(error: Exception) -> str:
     """What the system refused, and what to do about it."""
     number = getattr(error, "errno", None)
     # Safetensors says it in words only: "... (os error 28)".
-    if said := re.search(r"\(os error (\d+)\)", str(error)):
-        number = int(said[1])
+    if match := re.search(r"\(os error (\d+)\)", str(error)):
+        number = int(match[1])
     return ADVICE.get(number, "{}").format(str(error) or type(error).__name__)
 
 

@@ -28,8 +28,10 @@ def paragraph(
     from ccenv.annexes.deploy.generate import least_start, write
 
     symbols, back = coding(dataset)
-    given = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
-    padded = [int(symbols[ord("\n")])] * (least_start(classifier) - len(given)) + given
+    start_symbols = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
+    padded = [int(symbols[ord("\n")])] * (
+        least_start(classifier) - len(start_symbols)
+    ) + start_symbols
     written = write(classifier, padded, length, stream(seed, "writing"), temperature)
     text = bytes(back[written.symbols]).decode(errors="replace")
     return text, written

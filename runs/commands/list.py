@@ -36,17 +36,17 @@ ABOUT_WIDTH = 34
 
 def reward_line(reward: Any) -> Line:
     """A reward: what its description says, its arguments, and whether it remembers anything."""
-    said = getattr(reward, "description", None)
+    description = getattr(reward, "description", None)
     arguments = reward_parameters(reward) or {}
     return {
-        "formula": said and said.formula,
-        "low": said.low if said and math.isfinite(said.low) else None,
-        "high": said.high if said and math.isfinite(said.high) else None,
-        "deterministic": said and said.deterministic,
-        "depends on machine": said and said.depends_on_machine,
-        "keeps optimum": said and said.keeps_optimum,
+        "formula": description and description.formula,
+        "low": description.low if description and math.isfinite(description.low) else None,
+        "high": description.high if description and math.isfinite(description.high) else None,
+        "deterministic": description and description.deterministic,
+        "depends on machine": description and description.depends_on_machine,
+        "keeps optimum": description and description.keeps_optimum,
         "remembers": does(reward, "update"),
-        "numbers": len(said.components) or 1 if said else 1,
+        "numbers": len(description.components) or 1 if description else 1,
         "reward_kwargs": arguments,
         "about": first_line(reward),
     }
@@ -68,18 +68,18 @@ def environment_line(name: str) -> Line:
     from ccenv.networks.core.arguments import takes_features
     from ccenv.simulator.simulator import Simulator
 
-    given = ENVIRONMENTS[name]
-    settings = setting_defaults() | given
+    preset = ENVIRONMENTS[name]
+    settings = setting_defaults() | preset
     if takes_features(resolve(settings["network"], NETWORKS, "network")):
         blocks, width = settings["num_blocks"], max(settings["num_blocks"])
     else:
         settings["block_size"] = None
         # Weights that learn along need not be trained before they are looked at.
-        found = Simulator(1, **{**given, "weights": "cotrain"})
-        blocks, width = list(found.num_blocks), found.max_blocks
+        simulator = Simulator(1, **{**preset, "weights": "cotrain"})
+        blocks, width = list(simulator.num_blocks), simulator.max_blocks
     shown = {"dataset": settings["dataset"], "network": settings["network"]}
     shown |= {"num_blocks": blocks, "block_size": settings["block_size"]}
-    others = {key: value for key, value in given.items() if key not in shown}
+    others = {key: value for key, value in preset.items() if key not in shown}
     return {**shown, "action": f"MultiBinary({width})", "other settings": others}
 
 
@@ -91,9 +91,9 @@ def dataset_line(name: str) -> Line:
         test = load_split(name, "test")
     except (OSError, ImportError) as error:
         return {"here": False, "image": None, "classes": None, "test": None, "about": str(error)}
-    found = DATASETS[name]
+    load = DATASETS[name]
     sizes = {"image": list(test.image_shape), "classes": test.num_classes, "test": len(test)}
-    return {"here": True, **sizes, "about": first_line(found)}
+    return {"here": True, **sizes, "about": first_line(load)}
 
 
 def network_line(builder: Any) -> Line:
@@ -107,14 +107,14 @@ def network_line(builder: Any) -> Line:
     defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
     shape = tuple(defaults.get("input_shape", (1, defaults.get("in_features", DIGIT))))
     sizes = {name: setting_defaults()[name] for name in MLP_SIZES}
-    given = arguments_of(builder, shape, defaults.get("num_classes", 10), sizes, {})
-    own = {name: value for name, value in defaults.items() if name not in given}
-    settings = {f"network_kwargs.{name}": v for name, v in own.items() if fits_json(v)}
-    network = sized(builder, given, own)
+    arguments = arguments_of(builder, shape, defaults.get("num_classes", 10), sizes, {})
+    others = {name: value for name, value in defaults.items() if name not in arguments}
+    settings = {f"network_kwargs.{name}": v for name, v in others.items() if fits_json(v)}
+    network = sized(builder, arguments, others)
     if network is None and takes_features(builder):
         # The environment's sizes are not for everyone: the probe has the only ones that fit it.
         sizes = {name: defaults.get(name, value) for name, value in sizes.items()}
-        network = sized(builder, given | sizes, own)
+        network = sized(builder, arguments | sizes, others)
     settings |= sizes if takes_features(builder) else {}
     gates = (
         None
@@ -125,18 +125,18 @@ def network_line(builder: Any) -> Line:
     return {"settings": settings, "gates": gates, "input": shape, **about}
 
 
-def sized(builder: Any, given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+def sized(builder: Any, arguments: Mapping[str, Any], others: Mapping[str, Any]) -> Any:
     """A network, without memory where it can be built so; None where it cannot be built."""
     import torch
 
     # Weights of others' models need not be here to tell their sizes.
-    weights = {"weights": "random"} if "weights" in own else {}
+    weights = {"weights": "random"} if "weights" in others else {}
     # Networks of sequences look at the symbols of their example, of which there are none without
     # memory.
     for device in ("meta", "cpu"):
         try:
             with torch.device(device):
-                return builder(**given, **weights)
+                return builder(**arguments, **weights)
         except (RuntimeError, ImportError, TypeError, ValueError):
             continue
     return None
@@ -160,9 +160,9 @@ def view_line(code: Any) -> Line:
     return {"settings": settings, "about": first_line(code)}
 
 
-def first_line(found: Any) -> str:
+def first_line(documented: Any) -> str:
     """First line of a docstring."""
-    return (inspect.getdoc(found) or "").partition("\n")[0]
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
 
 
 def of_table(
@@ -269,9 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.kind is None:
         names = {kind: list(table) for kind, (table, _) in KINDS.items()}
         if options.json:
-            print_json({kind: {"names": found} for kind, found in names.items()})
+            print_json({kind: {"names": of_kind} for kind, of_kind in names.items()})
             return 0
-        lines = {kind: {ABOUT: found} for kind, found in names.items()}
+        lines = {kind: {ABOUT: of_kind} for kind, of_kind in names.items()}
     else:
         lines = list_kind(options.kind, options.names)
     if options.json:

@@ -36,15 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.report.over_seeds import write_sweep
     from ccenv.runs.report.publish import publish
 
-    found = gather_folders(options.folders, options.name)
+    comparison = gather_folders(options.folders, options.name)
     folder, *_ = results_folders(options.results_dir)
     report = Path(options.out) / safe_name(options.name)
     print(
-        answer(found.sweep.description, found.rows, found.sentences, found.shaping_tables),
+        answer(
+            comparison.sweep.description,
+            comparison.rows,
+            comparison.sentences,
+            comparison.shaping_tables,
+        ),
         flush=True,
     )
-    publish(found, report, folder)
+    publish(comparison, report, folder)
     say(f"report: {report / PAGE} (tables and plots next to it)")
     if options.board:
-        say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.board)}")
+        say(f"means over seeds: tensorboard --logdir {write_sweep(comparison, options.board)}")
     return 0

@@ -83,8 +83,8 @@ def show(standing: "Standing", label: str | None, *, as_json: bool) -> None:
     """Prints the skills of one agent, or of all in the folder, and the two sentences."""
     from ccenv.runs.suite.standing import agent_table, skill_table
 
-    own = None if label is None else standing.name_of(label)
-    names = [name for name in standing.own if own in (None, name)]
+    chosen = None if label is None else standing.name_of(label)
+    names = [name for name in standing.own if chosen in (None, name)]
     if as_json:
         print_json([row for row in standing.rows if row["agent"] in names])
         return

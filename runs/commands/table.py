@@ -60,14 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")
         return 0
     if options.command == "show":
-        found = mask_table.show_table(options.table, options.choose)
+        table = mask_table.show_table(options.table, options.choose)
         if options.record is not None:
-            result = mask_table.as_result(found, options.record.stem)
+            result = mask_table.as_result(table, options.record.stem)
             json_file.write_sealed(options.record, result)
         if options.json:
-            print(json.dumps(found, indent=2))
+            print(json.dumps(table, indent=2))
         else:
-            print_text(all_masks_text(found))
+            print_text(all_masks_text(table))
         return 0
     return build_and_write(options)
 
@@ -76,14 +76,14 @@ def environment_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of the environment from `key=value` pairs."""
     from ccenv.runs.mask_tables.build import SETTINGS
 
-    given = parse_pairs(options.settings)
-    for name, value in given.items():
+    settings = parse_pairs(options.settings)
+    for name, value in settings.items():
         if name in ("network", "dataset"):
             raise ValueError(f"expected the {name} before the settings, got {name}={value!r}")
         if name in vars(options).keys() - {"command", "settings"}:
             raise ValueError(f"expected --{name} {value}, got {name}={value!r}: it is an option")
-    check_names(given, SETTINGS, "setting")
-    return given
+    check_names(settings, SETTINGS, "setting")
+    return settings
 
 
 def build_and_write(options: argparse.Namespace) -> int:

@@ -106,19 +106,19 @@ def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> lis
     >>> options_as_pairs(["rloo", "--seed", "3", "--num-kept=2", "--json"], ["seed", "num_kept"])
     ['rloo', 'seed=3', 'num_kept=2', '--json']
     """
-    words, found = list(arguments), []
+    words, pairs = list(arguments), []
     while words:
         word = words.pop(0)
         option, equals, value = word.partition("=")
         name = option.removeprefix("--").replace("-", "_")
         is_setting = option.startswith("--") and name.partition(".")[0] in settings
         if is_setting and equals:
-            found.append(f"{name}={value}")
+            pairs.append(f"{name}={value}")
         elif is_setting and words and not words[0].startswith("--"):
-            found.append(f"{name}={words.pop(0)}")
+            pairs.append(f"{name}={words.pop(0)}")
         else:
-            found.append(word)
-    return found
+            pairs.append(word)
+    return pairs
 
 
 @program("ccenv train", (CannotStartError, StoppedError), STOPPED)
@@ -152,11 +152,11 @@ def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]"
     return runs
 
 
-def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) -> list[Plan]:
+def plans_of(agent: str, from_file: Mapping[str, Any], options: argparse.Namespace) -> list[Plan]:
     """A plan for each seed."""
     # In a file a bar would be one line of thousands of characters.
     shows_bar = not options.json and sys.stderr.isatty()
-    settings = {**given, "progress": shows_bar, **parse_pairs(options.settings)}
+    settings = {**from_file, "progress": shows_bar, **parse_pairs(options.settings)}
     first = make_plan(agent, settings)
     return [first.with_seed(first.program.seed + number) for number in range(options.seeds)]
 
@@ -165,20 +165,22 @@ def read_words(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
     """Reads the command line: its options, and a plan a seed."""
     try:
         named = agent_named(arguments)
-        own = agent_parameters(find_agent(named))[0] if named else {}
+        parameters = agent_parameters(find_agent(named))[0] if named else {}
         parser = make_parser(named)
-        options = parser.parse_intermixed_args(options_as_pairs(arguments, setting_names(own)))
-        found = read_config(options.config, options.trust) if options.config else {}
+        options = parser.parse_intermixed_args(
+            options_as_pairs(arguments, setting_names(parameters))
+        )
+        from_file = read_config(options.config, options.trust) if options.config else {}
         # A setting may stand before the agent, or the agent in the file of --config.
         words = [word for word in (options.agent, *options.settings) if word is not None]
         options.agent = next((word for word in words if "=" not in word), None)
         if options.agent is not None:
             words.remove(options.agent)
         options.settings = words
-        agent = options.agent or found.pop(AGENT, None)
-        found.pop(AGENT, None)
+        agent = options.agent or from_file.pop(AGENT, None)
+        from_file.pop(AGENT, None)
         if not agent:
             raise ValueError(f"expected an agent, got none; give one of {', '.join(AGENTS)}")
-        return options, plans_of(agent, found, options)
+        return options, plans_of(agent, from_file, options)
     except ValueError as error:
         raise CannotStartError(str(error)) from error

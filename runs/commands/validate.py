@@ -38,7 +38,9 @@ def basis_lines(rows: Sequence[Checked]) -> list[str]:
         f"- {name_of(row)} {row.draw}: {problem}" for row in rows for problem in row.problems
     ]
     figures = {
-        kind: dict.fromkeys(name for row in rows for name, own in row.basis.items() if own == kind)
+        kind: dict.fromkeys(
+            name for row in rows for name, basis in row.basis.items() if basis == kind
+        )
         for kind in (RECOMPUTED, CHECKED, WORD)
     }
     return problems + [f"- {kind}: {', '.join(names)}" for kind, names in figures.items() if names]

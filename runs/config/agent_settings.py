@@ -26,17 +26,15 @@ def find_agent(agent: str) -> "type[Agent]":
     """The class that a name stands for."""
     from ccenv.agents.base import Agent
 
-    agent_class = resolve(agent, AGENTS, "agent")
-    if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
+    kind = resolve(agent, AGENTS, "agent")
+    if not (isinstance(kind, type) and issubclass(kind, Agent)):
         raise ValueError(
             f"expected agent {agent!r} to be a subclass of ccenv.agents.base.Agent, "
-            f"got {shown(agent_class)}"
+            f"got {shown(kind)}"
         )
-    if has_mark(agent_class.act, "asks_distribution") and has_mark(
-        agent_class.distribution, "is_missing"
-    ):
+    if has_mark(kind.act, "asks_distribution") and has_mark(kind.distribution, "is_missing"):
         raise ValueError(f"expected agent {agent!r} to define act or distribution, got neither")
-    return agent_class
+    return kind
 
 
 def record_of(agent_class: Any) -> Any:

@@ -9,7 +9,7 @@ from ccenv.runs.config.sweep import Sweep
 
 if TYPE_CHECKING:
     from ccenv.runs.engine.sweep_runs import SweepRuns
-    from ccenv.runs.tables.drawing import Drawn
+    from ccenv.runs.tables.drawing import Picture
     from ccenv.runs.tables.sweep_table import Table
 
 
@@ -19,7 +19,7 @@ class Part:
 
     tables: Sequence["Table"] = ()
     """in their order."""
-    figures: Sequence["Drawn"] = ()
+    figures: Sequence["Picture"] = ()
     """in their order, drawn in the report's style."""
 
 

@@ -23,7 +23,7 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import load_average, machine, versions
 from ccenv.runs.store.recorded import read_table
-from ccenv.runs.tables.drawing import Drawn, drawn_in_style
+from ccenv.runs.tables.drawing import Picture, drawn_in_style
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import markdown
 
@@ -64,7 +64,7 @@ class Experiment:
     """what is shown and recorded of the rows."""
     notes: str = ""
     """below the table."""
-    figure: Callable[[Any], Drawn] | None = None
+    figure: Callable[[Any], Picture] | None = None
     """rows -> a picture."""
     advice: Callable[[Rows], list[str]] | None = None
     """rows -> what to choose on this machine."""

@@ -31,7 +31,7 @@ from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
 from ccenv.runs.tables import sweep_table as report
-from ccenv.runs.tables.drawing import Drawn, drawn_in_style
+from ccenv.runs.tables.drawing import Picture, drawn_in_style
 from ccenv.runs.tables.mask_table import all_masks_table
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -129,12 +129,12 @@ def links(text: str) -> list[Link]:
     return list(dict.fromkeys(LINK.findall(text)))
 
 
-def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
+def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Picture]:
     """Figures from recorded results alone; each result is read once."""
     by_result: dict[str, list[str]] = {}
     for result, name in wanted:
         by_result.setdefault(result, []).append(name)
-    drawn: dict[Link, Drawn] = {}
+    drawn: dict[Link, Picture] = {}
     for result, names in by_result.items():
         recorded_names = [path.stem for path in results_dir.glob("*.json")]
         check_names([result], [*STUDIES, *recorded_names], "sweep or recorded result")
@@ -146,7 +146,7 @@ def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
     return drawn
 
 
-def figures_from(result: str, results_dir: Path) -> list[Drawn]:
+def figures_from(result: str, results_dir: Path) -> list[Picture]:
     """The figure of a recorded result, or what a study's report adds to that of any sweep."""
     if result not in STUDIES:
         content = recorded.read_table(results_dir / f"{result}.json")

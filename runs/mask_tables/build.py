@@ -37,26 +37,26 @@ SETTINGS = (
 """Settings of the environment that a table depends on, apart from network and data set."""
 
 
-def table_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def table_settings(network: str, dataset: str, requested: Mapping[str, Any]) -> dict[str, Any]:
     """Checks settings of the environment.
 
     Raises:
         ValueError: if a name is unknown, a value impossible, or the network would learn.
     """
     defaults = {name: v for name, v in setting_defaults().items() if name in SETTINGS}
-    check_names(given, defaults, "setting")
-    found = {"network": network, "dataset": dataset}
-    found |= checked(dict(given), annotations_of(EnvironmentSettings), defaults)
-    if "weights" not in given:
-        found["weights"] = "frozen"
+    check_names(requested, defaults, "setting")
+    settings = {"network": network, "dataset": dataset}
+    settings |= checked(dict(requested), annotations_of(EnvironmentSettings), defaults)
+    if "weights" not in requested:
+        settings["weights"] = "frozen"
         # Refused where no weights come with the package.
         with contextlib.suppress(ValueError):
-            kwargs: Any = found["network_kwargs"] or {}
-            shipped_name(network, kwargs, dataset, found["transforms"])
-            found["weights"] = "shipped"
-    if found["weights"] == "cotrain":
+            kwargs: Any = settings["network_kwargs"] or {}
+            shipped_name(network, kwargs, dataset, settings["transforms"])
+            settings["weights"] = "shipped"
+    if settings["weights"] == "cotrain":
         raise ValueError("expected a frozen network, got weights='cotrain': it learns")
-    return found
+    return settings
 
 
 def build_table(
@@ -109,7 +109,7 @@ def build_table(
         for name, value in environment.items()
         if name not in ("network", "dataset") and not same(value, defaults[name])
     }
-    said = {
+    header = {
         "network": network,
         "dataset": dataset,
         "settings": chosen,
@@ -129,7 +129,7 @@ def build_table(
             simulator.network,
             simulator.data,
             out,
-            said=said,
+            said=header,
             menus=menus_drawn(simulator, menu, seed),
             limit=limit,
             batch_size=batch_size,

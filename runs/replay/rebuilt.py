@@ -150,10 +150,8 @@ def check_fits(plan: Plan, weights: Mapping[str, Tensor]) -> None:
         raise ValueError(f"expected weights of every gated layer, got {len(weights)} tensors")
     if settings["network"] in NETWORKS:
         builder = resolve(settings["network"], NETWORKS, "network")
-        sizes, network_kwargs = (
-            {name: settings[name] for name in MLP_SIZES},
-            settings["network_kwargs"],
-        )
+        sizes = {name: settings[name] for name in MLP_SIZES}
+        network_kwargs = settings["network_kwargs"]
         arguments = arguments_of(builder, data.image_shape, data.num_classes, sizes, network_kwargs)
         if takes_features(builder):
             # On this device tensors have shapes and neither memory nor values to be checked.

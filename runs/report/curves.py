@@ -11,8 +11,8 @@ from ccenv.runs.report.figures import Looks, Results, Style
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.stats.shapings import compares_shapings
 from ccenv.runs.tables.drawing import (
-    Drawn,
     Panel,
+    Picture,
     Series,
     drawn_maps,
     file_part,
@@ -26,7 +26,7 @@ CURVES = {"error": "error in %", "total_cost": "total cost"}
 RETURNS = {"mean_return": "return"}
 
 
-def curve_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
+def curve_figures(comparison: SweepRuns, looks: Looks) -> list[Picture]:
     """Validation error and total cost over inputs seen: a figure for each data set and shaping.
 
     Where rewards are compared, a figure for each agent, with returns; of one agent for each cost
@@ -54,14 +54,18 @@ def curve_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
             caption += " Returns of different rewards are in different units."
         alt = f"Validation error and total cost over training inputs; test error in the end: {ends}"
         draw = functools.partial(plotted, panels, height)
-        figures.append(Drawn(draw, name, caption, alt))
+        figures.append(Picture(draw, name, caption, alt))
     return figures
 
 
 def cost_weight_of(result: Result) -> str:
     """The cost weight of a run's reward in words, as it was given."""
-    given = result["settings"]["environment"]["reward_kwargs"]
-    return f"cost weight {given['cost_weight']:g}" if "cost_weight" in given else "no cost weight"
+    reward_kwargs = result["settings"]["environment"]["reward_kwargs"]
+    return (
+        f"cost weight {reward_kwargs['cost_weight']:g}"
+        if "cost_weight" in reward_kwargs
+        else "no cost weight"
+    )
 
 
 def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Panel]:
@@ -102,7 +106,7 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
     return [*above, Panel(last.series, below, lambda axes: plain_ticks(axes.xaxis))]
 
 
-def block_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
+def block_figures(comparison: SweepRuns, looks: Looks) -> list[Picture]:
     """How often each class keeps each block, of one seed of each method's row of least error.
 
     Of each agent's where several agents' rewards are compared.
@@ -127,5 +131,5 @@ def block_figures(comparison: SweepRuns, looks: Looks) -> list[Drawn]:
         name = f"blocks-{file_part(row['label'].replace(' ', '-'))}"
         caption = f"{shown_name(row)}, seed {first['seed']}: share of inputs that keep a block."
         alt = f"Map of block use by class for {row['label']}; {means}"
-        figures.append(Drawn(functools.partial(drawn_maps, layers), name, caption, alt))
+        figures.append(Picture(functools.partial(drawn_maps, layers), name, caption, alt))
     return figures

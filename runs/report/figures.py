@@ -36,7 +36,7 @@ from ccenv.runs.tables.drawing import (
     THEIRS,
     WIDE,
     WIDTH,
-    Drawn,
+    Picture,
     drawn_in_style,
     file_part,
     fit_axis,
@@ -149,7 +149,7 @@ CAPTION = (
 
 def view_figures(
     comparison: SweepRuns, views: Sequence[PlotView], looks: Looks, width: float = WIDTH
-) -> dict[str, Drawn]:
+) -> dict[str, Picture]:
     """Setting of the switches -> figure, narrow for files and phones or wide for screens."""
     several = len({view.dataset for view in views}) > 1
     figures = {}
@@ -167,7 +167,7 @@ def view_figures(
             f"{'; '.join(words(view, point) for point in view.front)}."
         )
         draw = functools.partial(drawn_view, view, looks, width)
-        figures[view.when] = Drawn(draw, name, caption_of(view), alt, titles)
+        figures[view.when] = Picture(draw, name, caption_of(view), alt, titles)
     return figures
 
 
@@ -180,8 +180,8 @@ def caption_of(view: PlotView) -> str:
         if point.masks not in ("", usual):
             kinds.setdefault(point.masks, []).append(point.label)
     if kinds:
-        said = (f"{MASKS[kind]} of {first_names(labels)}" for kind, labels in kinds.items())
-        caption += f" Masks: {'; '.join(said)}; {MASKS[usual]} of all others."
+        masks = (f"{MASKS[kind]} of {first_names(labels)}" for kind, labels in kinds.items())
+        caption += f" Masks: {'; '.join(masks)}; {MASKS[usual]} of all others."
     unknown = [point.label for point in view.points if math.isinf(point.macs)]
     if unknown and view.cost.key == "macs":
         caption += f" Not drawn, MACs unknown: {first_names(unknown)}."
@@ -296,8 +296,8 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
         axes.vlines(*zip(*bars, strict=True), color=INK, lw=0.7, alpha=0.4, zorder=1)
     faces: dict[str, Style] = {}
     for name, group in groups.items():
-        own: Style = {"ms": 4} if name == ELSEWHERE else {"marker": ""}
-        axes.plot(*zip(*places[name], strict=True), **(group.style | own), lw=0.9, zorder=2)
+        marker: Style = {"ms": 4} if name == ELSEWHERE else {"marker": ""}
+        axes.plot(*zip(*places[name], strict=True), **(group.style | marker), lw=0.9, zorder=2)
         if name != ELSEWHERE:
             face = {k: v for k, v in group.style.items() if k == "mfc"}
             faces |= {point.label: face for point in group.points}

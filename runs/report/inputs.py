@@ -41,7 +41,7 @@ def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[WalkedInputs]]:
     """
     context = run.env.simulator.context
     ranges = {} if context is None else context.ranges
-    name = next((name for name, found in ranges.items() if found.low < found.high), None)
+    name = next((name for name, bounds in ranges.items() if bounds.low < bounds.high), None)
     if name is None:
         return None, [walk_inputs(run, draw)]
     half = torch.tensor(0.5)
@@ -58,20 +58,20 @@ def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[WalkedInputs]]:
     return price | {"verdicts": verdicts, "position": len(values) // 2}, walks
 
 
-def layer_view(found: Affine) -> View:
+def layer_view(layer: Affine) -> View:
     """An affine map: sizes, float32 weights [out, in] and biases, activation, blocks of its gate.
 
     Biases are zeros where there are none, blocks are 0 where there is no gate.
     """
-    weight = found.weight.detach().cpu()
-    bias = weight.new_zeros(len(weight)) if found.bias is None else found.bias.detach().cpu()
+    weight = layer.weight.detach().cpu()
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu()
     return {
         "inputs": weight.shape[1],
         "outputs": weight.shape[0],
         "weight": floats(weight),
         "bias": floats(bias),
-        "activation": found.activation,
-        "blocks": found.num_blocks if isinstance(found, Blocks) else 0,
+        "activation": layer.activation,
+        "blocks": layer.num_blocks if isinstance(layer, Blocks) else 0,
     }
 
 
@@ -89,7 +89,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     """
     prices, walks = zip(*(walks_of(run, draw) for run in runs.values()), strict=True)
     # What is shown first.
-    walked = [found[len(found) // 2] for found in walks]
+    walked = [of_run[len(of_run) // 2] for of_run in walks]
     first = walked[0]
     if any(one.inputs.shape != first.inputs.shape for one in walked) or any(
         not torch.equal(one.inputs, first.inputs) for one in walked
@@ -100,7 +100,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
             "transforms or episodes; choose two runs of one data set"
         )
     orders = orders_of(walked)
-    chosen = list(dict.fromkeys(index for found in orders.values() for index in found))
+    chosen = list(dict.fromkeys(index for order in orders.values() for index in order))
     places = {index: place for place, index in enumerate(chosen)}
     one_run = next(iter(runs.values()))
     letters = one_run.env.simulator.data.letters
@@ -118,7 +118,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         "masks": draw,
         "is_sequence": first.positions > 1,
         "agents": agents,
-        "orders": {name: [places[i] for i in found] for name, found in orders.items()},
+        "orders": {name: [places[i] for i in order] for name, order in orders.items()},
         "inputs": [
             sequence_view(walks, agents, index, letters)
             if first.positions > 1
@@ -143,8 +143,8 @@ def orders_of(walked: Sequence[WalkedInputs]) -> dict[str, list[int]]:
         macs = (first.macs.sum(dim=1) - other.macs.sum(dim=1)).abs().double()
         differ = answers.double() + macs / (1 + macs.max())
         differ = differ.unflatten(0, (-1, first.positions)).mean(dim=1)
-        found = differ.argsort(descending=True, stable=True)[:NUM_SHOWN]
-        if some := [i for i in found.tolist() if differ[i] > 0]:
+        order = differ.argsort(descending=True, stable=True)[:NUM_SHOWN]
+        if some := [i for i in order.tolist() if differ[i] > 0]:
             orders["agents differ"] = some
     return orders
 
@@ -173,10 +173,10 @@ def network_view(network: Any) -> tuple[View | None, str]:
     """Weights of a network that the page can run, or None and why not."""
     count = sum(p.numel() for p in weights_of(network))
     still = "so blocks cannot be switched here; what is shown was computed by Python"
-    found = () if why_not_lowered(network) else lowered(network).operations
-    maps = [one for one in found if isinstance(one, Affine) and not one.tables]
+    operations = () if why_not_lowered(network) else lowered(network).operations
+    maps = [one for one in operations if isinstance(one, Affine) and not one.tables]
     is_known = all(one.activation in (None, *ACTIVATIONS) for one in maps)
-    if not maps or len(maps) < len(found) or not is_known:
+    if not maps or len(maps) < len(operations) or not is_known:
         return None, f"This page runs fully connected networks alone, {still}."
     if count > MOST_WEIGHTS:
         return None, f"{count:,} weights are too many for a page ({MOST_WEIGHTS:,}), {still}."
@@ -207,9 +207,9 @@ def input_view(walks: Walks, index: int, needs_numbers: bool, letters: np.ndarra
                 "macs": one.macs[index].tolist(),
                 "logits": [float(f"{value:.7g}") for value in one.logits[index].tolist()],
             }
-            for one in found
+            for one in of_run
         ]
-        for found in walks
+        for of_run in walks
     ]
     return {"index": index, "label": int(walked.labels[index]), **shown, "runs": runs}
 
@@ -234,9 +234,9 @@ def sequence_view(
                 "costs": (one.macs[rows].sum(dim=1).double() / agent["dense_macs"]).tolist(),
                 "nll": [float(f"{nats:.4g}") for nats in one.nll[rows].tolist()],
             }
-            for one in found
+            for one in of_run
         ]
-        for found, agent in zip(walks, agents, strict=True)
+        for of_run, agent in zip(walks, agents, strict=True)
     ]
     return {"index": index, "labels": first.labels[rows].tolist(), **shown, "runs": runs}
 
@@ -289,8 +289,8 @@ def favoured_symbols(last: Tensor, kept: Tensor) -> list[int]:
     >>> favoured_symbols(torch.tensor([7, 7, 7, 5, 5, 5]), torch.tensor([1, 1, 1, 1, 0, 0]).bool())
     [7]
     """
-    counts, own = last.bincount(), last[kept].bincount(minlength=int(last.max()) + 1)
-    more = own - kept.double().mean() * counts
+    counts, kept_counts = last.bincount(), last[kept].bincount(minlength=int(last.max()) + 1)
+    more = kept_counts - kept.double().mean() * counts
     order = more.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
     return [symbol for symbol in order if more[symbol] > 0]
 

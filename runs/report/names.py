@@ -56,9 +56,9 @@ def write_names(
     crossed = np.concatenate([np.empty((0, 2)), *map(points_along, seen)])
     without = []
     for name in sorted(places, key=lambda name: len(places[name])):
-        own = marks[name][:: -(-len(places[name]) // MOST_TRIED)]
-        boxes = boxes_around(own, *size_of(name))
-        at = np.tile(own, (len(boxes) // len(own), 1))
+        tried = marks[name][:: -(-len(places[name]) // MOST_TRIED)]
+        boxes = boxes_around(tried, *size_of(name))
+        at = np.tile(tried, (len(boxes) // len(tried), 1))
         far = distances(boxes, at).diagonal()
         is_free = ((boxes[:, :2] >= frame[:2]) & (boxes[:, 2:] <= frame[2:])).all(1)
         is_free &= (distances(boxes, marks[name]) >= RADIUS).all(1)

@@ -35,13 +35,15 @@ def write_sweep(comparison: SweepRuns, log_dir: str) -> Path:
         The folder, for `tensorboard --logdir`.
     """
     board, of_sweep = Path(log_dir) / MEANS, f", {safe_name(comparison.name)}"
-    curves = {label: make_curves(found) for label, found in comparison.results.items() if found}
+    curves = {
+        label: make_curves(results) for label, results in comparison.results.items() if results
+    }
     earlier = list(board.glob(f"*{of_sweep}"))
     run_folder.refuse_links((board, *earlier))
     with run_folder.locked(board, wait=True):
         for place in earlier:
             shutil.rmtree(place, ignore_errors=True)
-        every = [curve for own in curves.values() for curve in own.values()]
+        every = [curve for of_label in curves.values() for curve in of_row.values()]
         end = max((images for curve in every for images in curve), default=0)
         for label, own in curves.items():
             with SummaryWriter(str(board / f"{readable_name(label)}{of_sweep}")) as writer:
@@ -101,5 +103,5 @@ def numbers(point: Mapping[str, Any], result: Result) -> dict[str, float]:
         blocks = [] if environment.get("network_kwargs") else environment["num_blocks"]
     weights = blocks if len(blocks) == len(point["density"]) else None
     names = {"error": "error", "total_cost": "total_cost", "reward": "mean_return"}
-    found = {k: float(point[name]) for k, name in names.items() if point.get(name) is not None}
-    return found | {"density": float(np.average(point["density"], weights=weights))}
+    values = {k: float(point[name]) for k, name in names.items() if point.get(name) is not None}
+    return values | {"density": float(np.average(point["density"], weights=weights))}

@@ -29,7 +29,7 @@ from ccenv.runs.stats.measures import BITS, MASKS
 from ccenv.runs.stats.shapings import rewards_are_the_question
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
-from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
+from ccenv.runs.tables.drawing import WIDE, Picture, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, notes, table
 
 
@@ -71,9 +71,9 @@ class Report:
 
     views: Sequence[PlotView]
     """settings of the switches."""
-    narrow: Mapping[str, Drawn]
+    narrow: Mapping[str, Picture]
     """setting -> figure, for files and phones."""
-    wide: Mapping[str, Drawn]
+    wide: Mapping[str, Picture]
     """the same for screens."""
     overview: Sequence[Table]
     """the table behind the figure, one for each data set."""
@@ -93,7 +93,7 @@ def make_report(
         "Compute cost, density and blocks": block_figures(comparison, looks),
     }
     made = {one.title: one.make(comparison, results_dir) for one in (AGAINST_DENSE, *sections)}
-    made |= {title: Part(own, figures.get(title, ())) for title, own in tables.items()}
+    made |= {title: Part(of_title, figures.get(title, ())) for title, of_title in tables.items()}
     narrow, wide = (view_figures(comparison, views, looks, *width) for width in ((), (WIDE,)))
     parts = {title: without_repeats(part) for title, part in made.items()}
     shown = {title: part for title, part in parts.items() if part.tables or part.figures}
@@ -173,7 +173,7 @@ def shown_at(when: str, setting: str) -> bool:
     return set(when.split()) <= set(setting.split())
 
 
-def inline(figure: Drawn) -> Markup:
+def inline(figure: Picture) -> Markup:
     """A figure as a part of the page, whose marks can be focused and pointed at."""
     picture = figure.svg[figure.svg.index("<svg") :]
     label = f'<svg role="group" aria-label="{escape(figure.alt)}"'

@@ -247,14 +247,14 @@ def limit_table(results: Mapping[str, Sequence[Result]]) -> Table:
     Limits and costs are mean compute costs; those of the last tenth of training are compared.
     """
     lines = []
-    for label, found in results.items():
+    for label, of_label in results.items():
         kept = []
-        for one in found:
+        for one in of_label:
             last, settings = one.get("last_tenth", {}), one["settings"]
             if (price := last.get("price")) is None:
                 continue
-            own = settings["environment"]["reward_kwargs"] | settings["agent_settings"]
-            if (limit := own.get("cost_limit")) is not None:
+            chosen = settings["environment"]["reward_kwargs"] | settings["agent_settings"]
+            if (limit := chosen.get("cost_limit")) is not None:
                 miss = last["compute_cost"] / limit - 1
                 is_met = abs(miss) <= WITHIN or (miss < 0 and price == 0)
                 kept.append((limit, last["compute_cost"], 100 * miss, is_met, price))

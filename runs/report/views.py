@@ -115,9 +115,11 @@ def make_views(comparison: SweepRuns, results_dir: Path) -> list[PlotView]:
                 at = times[draw]
                 made = [make_point(k, runs, draw, measure, at) for k, runs in rows.items()]
                 # Rows that repeat another are its variants, but for the reader's.
-                own = {point.label: point.method for point in made}
-                own |= {k: own[same[k]] for k in rows if k in same and not rows[k][0].get("added")}
-                points = tuple(dataclasses.replace(one, method=own[one.label]) for one in made)
+                methods = {point.label: point.method for point in made}
+                methods |= {
+                    k: methods[same[k]] for k in rows if k in same and not rows[k][0].get("added")
+                }
+                points = tuple(dataclasses.replace(one, method=methods[one.label]) for one in made)
                 dense = elsewhere.get(dataset, ()) if measure is ERROR else ()
                 views += [
                     PlotView(number, dataset, measure, cost, draw, points, ceilings, tuple(dense))

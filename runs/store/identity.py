@@ -87,18 +87,13 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
     """
     program = dict(vars(Program(seed=seed)))
     environment = environment_defaults() | dict.fromkeys(EXTENSIONS)
-    agent_settings = {k: v for k, v in chosen.items() if k not in {*program, *environment}}
+    of_agent = {k: v for k, v in chosen.items() if k not in {*program, *environment}}
     program |= {k: v for k, v in chosen.items() if k in program}
     if program["eval_every"] is None:
         program["eval_every"] = validations_every(program["images"])
     environment |= {k: v for k, v in chosen.items() if k in environment}
     environment = {k: v for k, v in environment.items() if k not in EXTENSIONS or v is not None}
-    config = {
-        "agent": agent,
-        "agent_settings": agent_settings,
-        "environment": environment,
-        **program,
-    }
+    config = {"agent": agent, "agent_settings": of_agent, "environment": environment, **program}
     return as_stored(config)
 
 

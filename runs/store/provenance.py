@@ -18,13 +18,13 @@ LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba
 @functools.cache
 def versions() -> dict[str, str]:
     """Version of Python and of each library that is installed, read once."""
-    versions_ = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            versions_[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return versions_
+    return installed
 
 
 def machine() -> dict[str, Any]:

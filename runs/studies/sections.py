@@ -18,7 +18,7 @@ from ccenv.runs.stats.cost_points import Point, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, paired_difference
 from ccenv.runs.stats.measures import BITS, MEASURES, MODES
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
-from ccenv.runs.tables.drawing import COLORS, Drawn, Panel, Series, plotted
+from ccenv.runs.tables.drawing import COLORS, Panel, Picture, Series, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 NOTE = (
@@ -185,7 +185,7 @@ def ablation(comparison: SweepRuns, results_dir: Path) -> Part:
     table = Table("ablation", "One thing changed at a time", *lines, ABLATION_NOTE)
     greedy = points["mode"]
     errors = "; ".join(f"{c.label}: {100 * greedy[c.label].interval.mean:.2f} %" for c in cells)
-    figure = Drawn(
+    figure = Picture(
         partial(drawn_changes, cells, points),
         "ablation",
         "Bars: Student's 95 % intervals over seeds; bands: the base's.",

@@ -20,7 +20,7 @@ from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import MASKS, MODES
 from ccenv.runs.stats.verdict import Contender, Score, verdict
-from ccenv.runs.tables.drawing import COLORS, Drawn, Panel, Series, legend_height, plotted
+from ccenv.runs.tables.drawing import COLORS, Panel, Picture, Series, legend_height, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 NOTE = (
@@ -172,7 +172,7 @@ def table_at(
 
 def figure_at(
     place: str, about: Mapping[str, str], lines: Sequence[Line], ticks: Sequence[float]
-) -> Drawn:
+) -> Picture:
     """Error over total cost, a line a system."""
     series, words = [], []
     # The first 90 differ.
@@ -195,4 +195,4 @@ def figure_at(
     settings = {"xscale": "log", "yscale": "log", "xlabel": "total cost", "ylabel": "test error %"}
     height = 2.6 + legend_height([line.name for line in lines])
     draw = functools.partial(plotted, [Panel(series, settings, few_ticks)], height)
-    return Drawn(draw, place, f"{about['title']}: error over total cost.", "; ".join(words))
+    return Picture(draw, place, f"{about['title']}: error over total cost.", "; ".join(words))

@@ -24,8 +24,8 @@ from ccenv.runs.suite.standing import (
 from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
-    Drawn,
     Panel,
+    Picture,
     Series,
     drawn_in_style,
     legend_below,
@@ -140,7 +140,7 @@ def radar(standing: Standing, agents: list[str]) -> Any:
     return figure
 
 
-def radar_drawn(standing: Standing) -> Drawn:
+def radar_drawn(standing: Standing) -> Picture:
     """The radar, with its words."""
     agents = radar_agents(standing)
     words = "; ".join(
@@ -153,10 +153,10 @@ def radar_drawn(standing: Standing) -> Drawn:
     draw = functools.partial(radar, standing, agents)
     places = {name: skills for name in agents if (skills := lows(standing, name))}
     below = "; ".join(f"{name} below 0 at {', '.join(skills)}" for name, skills in places.items())
-    return Drawn(draw, "radar", caption, f"Radar of skills. {words}. {below or 'None below 0'}.")
+    return Picture(draw, "radar", caption, f"Radar of skills. {words}. {below or 'None below 0'}.")
 
 
-def profile_drawn(standing: Standing) -> Drawn:
+def profile_drawn(standing: Standing) -> Picture:
     """Share of an agent's runs with more than a score, for every score."""
     thresholds = np.linspace(LEAST, MOST, 126)
     styles = styles_of(standing)
@@ -179,7 +179,7 @@ def profile_drawn(standing: Standing) -> Drawn:
         for name, runs in standing.by_agent.items()
     )
     alt = f"Performance profile. Share of runs with a score above 0.9: {solved}."
-    return Drawn(functools.partial(plotted, [panel], height), "performance-profile", caption, alt)
+    return Picture(functools.partial(plotted, [panel], height), "performance-profile", caption, alt)
 
 
 def write_page(standing: Standing, folder: Path) -> None:

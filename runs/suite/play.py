@@ -151,7 +151,7 @@ def is_finished(target: Path, player: Player) -> bool:
     if notes.get("error") or notes.get("code") != player.code:
         return False
     try:
-        return not read_score(target / SCORE).said
+        return not read_score(target / SCORE).named_by_caller
     except (OSError, ValueError):
         return False
 

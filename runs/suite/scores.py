@@ -54,7 +54,7 @@ class ScoredRun:
     """whether it comes with the package."""
     order: int | None = None
     """seed of the order of its inputs; None of recorded ones."""
-    said: bool = False
+    named_by_caller: bool = False
     """whether the caller said the agent's name, and not `ccenv suite`."""
     left: int = 0
     """how often it left episodes under way, which count as the worst."""
@@ -140,7 +140,7 @@ def read_score(path: Path) -> ScoredRun:
         tenths=tuple(map(float, tenths)),
         seconds=notes.get("seconds"),
         order=score["order"],
-        said=not is_played,
+        named_by_caller=not is_played,
         left=left or 0,
     )
 

@@ -100,10 +100,8 @@ class Standing:
 
     def name_of(self, agent: str) -> str:
         """How tables call an agent of yours: "topk (yours)" where "topk" is a recorded one."""
-        recorded_names = {run.agent for run in self.runs if run.recorded} | recorded()[
-            "agents"
-        ].keys()
-        return agent + YOURS if agent in recorded_names else agent
+        names = {run.agent for run in self.runs if run.recorded} | recorded()["agents"].keys()
+        return agent + YOURS if agent in names else agent
 
     @property
     def own(self) -> list[str]:
@@ -130,12 +128,12 @@ class Standing:
 
     def row(self, agent: str, skill: str) -> SkillRow:
         """An agent at a skill, compared with those that have played the same tasks."""
-        own = [run for run in self.by_agent[agent] if skill in (ALL, run.skill)]
+        played = [run for run in self.by_agent[agent] if skill in (ALL, run.skill)]
         others = {name: self.by_agent[name] for name in self.recorded if name != agent}
         compared = {run.task for runs in others.values() for run in runs}
-        tasks = {run.task for run in own}
+        tasks = {run.task for run in played}
         tasks = tasks & compared or tasks
-        score = score_of(run for run in own if run.task in tasks)
+        score = score_of(run for run in played if run.task in tasks)
         scores = {
             name: score_of(run for run in runs if run.task in tasks)
             for name, runs in others.items()
@@ -147,7 +145,7 @@ class Standing:
             skill=skill,
             tasks=tuple(name for name in TASKS if name in tasks),
             score=score,
-            online=score_of((run for run in own if run.task in tasks), "online"),
+            online=score_of((run for run in played if run.task in tasks), "online"),
             best=best,
             best_score=None if best is None else scores[best],
             rank=1 + sum(other.mean > score.mean for other in scores.values()),
@@ -205,7 +203,7 @@ class Standing:
         told = []
         for name in self.own:
             runs = self.by_agent.get(name, [])
-            num_named = sum(run.said and run.agent != UNNAMED for run in runs)
+            num_named = sum(run.named_by_caller and run.agent != UNNAMED for run in runs)
             if num_named:
                 told.append(f"{name}: in {num_named} of {len(runs)} files the name is {SAID}")
             if left := sum(run.left for run in runs):

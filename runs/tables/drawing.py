@@ -135,7 +135,7 @@ def plotted(panels: Sequence[Panel], height: float) -> Any:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Picture:
     """A figure, rendered when its files are first asked for."""
 
     figure: Any
@@ -188,7 +188,7 @@ def file_part(*parts: str) -> str:
 
 
 def new_figure(height: float, is_arranged: bool = True, width: float = WIDTH) -> Any:
-    """An empty figure for `Drawn`, in inches; matplotlib arranges its parts or not."""
+    """An empty figure for `Picture`, in inches; matplotlib arranges its parts or not."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained" if is_arranged else None)
@@ -212,10 +212,10 @@ def drawn_maps(layers: Sequence[Any]) -> Any:
     figure = new_figure(sum(heights) + 0.45 * len(layers) + 0.06, is_arranged=False)
     width, height = figure.get_size_inches()
     top = height - 0.06
-    for index, (own, use) in enumerate(zip(heights, layers, strict=True)):
+    for index, (map_height, use) in enumerate(zip(heights, layers, strict=True)):
         # Placed by hand: a layout is searched for slowly, and these figures come by the dozen.
-        top -= own
-        axes = figure.add_axes((0.42 / width, top / height, 1 - 1.05 / width, own / height))
+        top -= map_height
+        axes = figure.add_axes((0.42 / width, top / height, 1 - 1.05 / width, map_height / height))
         top -= 0.45
         drawn = draw_map(axes, use, f"block of layer {index}")
         for axis in (axes.xaxis, axes.yaxis):

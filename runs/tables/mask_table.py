@@ -50,17 +50,17 @@ def show_table(
     }
 
 
-def as_result(found: Mapping[str, Any], name: str) -> dict[str, Any]:
+def as_result(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What was shown as a result of its own: without sizes of files, with versions."""
     of_whom = ("network", "settings", "dataset", "split", "weights", "data")
     return {
         "kind": "mask-table",
         "name": name,
-        **{key: found["header"][key] for key in (*of_whom, "num_images", "dense_macs")},
-        **{key: found[key] for key in ("num_masks", "choose", "judge", "dense_error")},
+        **{key: table["header"][key] for key in (*of_whom, "num_images", "dense_macs")},
+        **{key: table[key] for key in ("num_masks", "choose", "judge", "dense_error")},
         "versions": versions(),
         "machine": machine(),
-        "rows": found["rows"],
+        "rows": table["rows"],
     }
 
 
@@ -97,17 +97,17 @@ on the mean. Gap: what the oracle has before the static mask at equal MACs, in p
 shares of the dense network's."""
 
 
-def all_masks_text(found: Mapping[str, Any]) -> str:
+def all_masks_text(table: Mapping[str, Any]) -> str:
     """What `ccenv table show` found: what a table is of, its rows and how to read them."""
-    header, dense = found["header"], found["dense_error"]
-    said = (
+    header, dense = table["header"], table["dense_error"]
+    header_text = (
         f"{header['network']} on {header['dataset']} ({header['split']}), "
-        f"{size_text(found['num_masks'], header['num_images'])}, {found['num_bytes']:,} bytes; "
-        f"{found['choose']:,} inputs choose, {found['judge']:,} judge (one standard error of an "
-        f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
+        f"{size_text(table['num_masks'], header['num_images'])}, {table['num_bytes']:,} bytes; "
+        f"{table['choose']:,} inputs choose, {table['judge']:,} judge (one standard error of an "
+        f"error e is sqrt(e (1 - e) / {table['judge']:,})); dense {header['dense_macs']:,} MACs, "
         f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
     )
-    return f"{said}\n\n{all_masks_table(found['rows'])}\n\n{MASK_NOTES}"
+    return f"{header_text}\n\n{all_masks_table(table['rows'])}\n\n{MASK_NOTES}"
 
 
 def all_masks_table(rows: Sequence[Row]) -> str:

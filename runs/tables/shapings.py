@@ -183,8 +183,8 @@ def summary_tables(rows: Sequence[Row], above: Above) -> list[Table]:
             seeds = sorted(set.intersection(*map(set, numbers))) if numbers else []
             means = [sum(one[seed] for one in numbers) / len(numbers) for seed in seeds]
             mean = mean_interval(means) if means else None
-            said = with_interval(mean, len(means), ".2%", (-1, 1)) if mean else None
-            shapings.append({"name": name, "above": mean, "above random": said, "rows": group})
+            share = with_interval(mean, len(means), ".2%", (-1, 1)) if mean else None
+            shapings.append({"name": name, "above": mean, "above random": share, "rows": group})
         shapings.sort(key=lambda one: one["above"].mean if one["above"] else math.inf)
         note = (
             f"{SHAPING_NOTE} Agents under every shaping: {', '.join(agents) or 'none'}. Collapsed "

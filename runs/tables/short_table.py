@@ -184,11 +184,11 @@ def aligned(columns: Mapping[str, str], texts: Sequence[Sequence[str]], width: i
     shown = []
     for name, *cells in [lines[0], ["-" * size for size in sizes], *texts]:
         short = name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
-        found = zip((short, *cells), sizes, columns.values(), strict=False)
+        columns_shown = zip((short, *cells), sizes, columns.values(), strict=False)
         shown.append(
             "  ".join(
                 text.ljust(size) if form.startswith("left") else text.rjust(size)
-                for text, size, form in found
+                for text, size, form in columns_shown
             ).rstrip()
         )
     return "\n".join(shown)

@@ -81,8 +81,8 @@ def mean_in(row: Row, name: str) -> float | str:
 
 def speedup_of(row: Row) -> str | None:
     """Measured speed-ups of one input and of 256."""
-    found = row["speedup"]
-    return " / ".join(f"{found[size]:.2f}" for size in ("1", "256")) if found else None
+    speedup = row["speedup"]
+    return " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256")) if speedup else None
 
 
 BITS = "test bits"
@@ -176,10 +176,10 @@ def table(rows: Sequence[Row]) -> str:
     """
     groups = by_dataset(rows)
     shown = {}
-    for name, found in (groups or {"": []}).items():
-        has_bits = any(row.get("bits") for row in found)
+    for name, group in (groups or {"": []}).items():
+        has_bits = any(row.get("bits") for row in group)
         columns = {k: v for k, v in COLUMNS.items() if has_bits or k != BITS}
-        shown[name] = markdown(*read_columns(columns, found))
+        shown[name] = markdown(*read_columns(columns, group))
     if len(shown) < 2:
         return "".join(shown.values())
     return "\n\n".join(f"Data set {name}:\n\n{text}" for name, text in shown.items())

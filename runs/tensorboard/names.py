@@ -37,8 +37,8 @@ def run_name(plan: Plan, shared: Collection[str] = ()) -> str:
     >>> run_name(make_plan("reinforce", {"reward_kwargs": {"cost_weight": 0.5}, "images": 512}))
     'reinforce accuracy cost_weight=0.5 seed 0 images=512'
     """
-    own = beyond_defaults(plan).items()
-    chosen = {name: canonical(value) for name, value in own if name not in {*AROUND, *shared}}
+    changes = beyond_defaults(plan).items()
+    chosen = {name: canonical(value) for name, value in changes if name not in {*AROUND, *shared}}
     behind = {"dataset", *vars(plan.program)} - plan.agent_settings.keys()
     alike = {name: chosen.pop(name) for name in [*chosen] if name in behind}
     # Accuracy, nll and probability pay; that cost is charged goes without saying.
@@ -50,9 +50,9 @@ def run_name(plan: Plan, shared: Collection[str] = ()) -> str:
     inner = {name: name.removeprefix(f"{REWARD}.") for name in of_reward}
     of_reward = {n if inner[n] in taken else inner[n]: word for n, word in of_reward.items()}
     first = of_reward | words_of(dict(reversed(chosen.items())))
-    said = " ".join([plan.agent, reward, *(f"{name}={word}" for name, word in first.items())])
+    words = " ".join([plan.agent, reward, *(f"{name}={word}" for name, word in first.items())])
     last = " ".join(f"{name}={word}" for name, word in words_of(alike).items())
-    return f"{readable_name(said)} seed {plan.program.seed} {readable_name(last)}".strip()
+    return f"{readable_name(words)} seed {plan.program.seed} {readable_name(last)}".strip()
 
 
 def words_of(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -109,9 +109,16 @@ def curves_folder(plan: Plan, shared: Collection[str] = ()) -> Path:
     """
     folder = plan.folder()
     board = folder.parents[DEPTH - 1] / BOARD
-    own = os.path.relpath(folder, board / "name")
+    to_run = os.path.relpath(folder, board / "name")
     owners = {told.parent: read_text(told).strip() for told in board.glob(f"*/{OF_RUN}")}
     whole = run_name(plan)
-    names = run_name(plan, shared), whole, f"{whole} {hashlib.sha256(own.encode()).hexdigest()[:8]}"
-    places = [*(place for place, run in owners.items() if run == own), *(board / n for n in names)]
-    return next(place for place in places if owners.get(place, own) == own)
+    names = (
+        run_name(plan, shared),
+        whole,
+        f"{whole} {hashlib.sha256(to_run.encode()).hexdigest()[:8]}",
+    )
+    places = [
+        *(place for place, run in owners.items() if run == to_run),
+        *(board / n for n in names),
+    ]
+    return next(place for place in places if owners.get(place, to_run) == to_run)

@@ -47,7 +47,7 @@ from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
     THEIRS,
-    Drawn,
+    Picture,
     legend_below,
     legend_height,
     new_figure,
@@ -276,7 +276,7 @@ def curves(rows: Sequence[Row]) -> tuple[str, dict[int, list[Row]]]:
     return case, {b: [r for r in own if r["batch"] == b] for b in sorted({r["batch"] for r in own})}
 
 
-def density_figure(rows: Sequence[Row]) -> Drawn:
+def density_figure(rows: Sequence[Row]) -> Picture:
     """Speed-up over density: a line a batch size, dense layers of equal MACs dashed."""
     case, by_batch = curves(rows)
     lines, names = [], []
@@ -303,7 +303,7 @@ def density_figure(rows: Sequence[Row]) -> Drawn:
     legend_below(figure, lines, names)
     said = "; ".join(f"batch {b:,}: {own[0]['speedup']:.1f}" for b, own in by_batch.items())
     alt = f"Speed-up over density, {case}; at the lowest density {said}"
-    return Drawn(figure, "fig5.2", f"Speed-up over density, {case}.", alt)
+    return Picture(figure, "fig5.2", f"Speed-up over density, {case}.", alt)
 
 
 KERNELS = benchmark(

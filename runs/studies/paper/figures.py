@@ -24,8 +24,8 @@ from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
     THEIRS,
-    Drawn,
     Panel,
+    Picture,
     Series,
     draw_map,
     legend_below,
@@ -88,7 +88,7 @@ def dense_of_equal_macs(
     return [in_percent(name, sorted(pairs), **DENSE)] if pairs else []
 
 
-def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Picture]:
     """Fig. 5a: validation error and time of a pass against lambda_s."""
     name = "sparsity_weight"
     usual, _ = agent_parameters(find_agent("condnet"))
@@ -121,10 +121,10 @@ def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point])
     percentages = "; ".join(f"{p.label}: {100 * p.validation_mean:.1f} %" for p in points)
     alt = f"Validation error and time over lambda_s, ours over the paper's points. {percentages}"
     caption = "Error and time against lambda_s, CIFAR-10."
-    return [Drawn(partial(plotted, panels, 4.6), "fig5a", caption, alt)]
+    return [Picture(partial(plotted, panels, 4.6), "fig5a", caption, alt)]
 
 
-def lambda_v_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+def lambda_v_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Picture]:
     """Fig. 5b: validation error by epoch for several lambda_v."""
     ends = {"lowest lambda_v": 0.25, "middle lambda_v": 0.55, "highest lambda_v": 1.0}
     series = [
@@ -145,10 +145,10 @@ def lambda_v_figures(results: Results, by_label: Points, dense: Sequence[Point])
     alt = f"Validation error by epoch, ours and means of the paper's curves. {'; '.join(changes)}"
     panel = Panel(series, {"xlabel": "epoch", "ylabel": "validation error in %"})
     caption = "Error by epoch for several lambda_v, CIFAR-10."
-    return [Drawn(partial(plotted, [panel], 3.9), "fig5b", caption, alt)]
+    return [Picture(partial(plotted, [panel], 3.9), "fig5b", caption, alt)]
 
 
-def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Picture]:
     """Thesis Fig. 5.7: validation error against realised density, learned and random masks."""
     looks = {"learned": OURS, "random": RANDOM}
     series = [
@@ -168,7 +168,7 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
     panel = Panel(series, settings, lambda axes: plain_logarithms(axes.yaxis))
     alt = f"Validation error over density of {len(results)} rows over the thesis' points"
     caption = "Learned and random masks by density, MNIST."
-    return [Drawn(partial(plotted, [panel], 3.9), "fig5.7", caption, alt)]
+    return [Picture(partial(plotted, [panel], 3.9), "fig5.7", caption, alt)]
 
 
 def drawn_density(runs: Sequence[Result]) -> float:
@@ -178,7 +178,7 @@ def drawn_density(runs: Sequence[Result]) -> float:
     return float(np.mean([one["density"] for one in drawn]))
 
 
-def front_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+def front_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Picture]:
     """Fig. 3 and thesis Fig. 5.16: validation error against the time of a pass."""
     points = list(by_label.values())
     figures = []
@@ -187,7 +187,7 @@ def front_figures(results: Results, by_label: Points, dense: Sequence[Point]) ->
         caption = f"Random search on SVHN, {many} a pass. Times are of different machines."
         alt = f"Scatter of error over time, {len(points)} networks of ours over the paper's"
         draw = partial(drawn_front, points, dense, name, images, many)
-        figures.append(Drawn(draw, name, caption, alt))
+        figures.append(Picture(draw, name, caption, alt))
     return figures
 
 
@@ -274,11 +274,11 @@ def fig1_part(comparison: SweepRuns, results_dir: Path) -> Part:
         )
         caption = f"Fig. 1: share of images that keep each block, {label}, seed {seed}."
         alt = f"Activation of blocks by class; mean (dotted): {means}"
-        return Part([table], [Drawn(partial(drawn_blocks, use), "fig1", caption, alt)])
+        return Part([table], [Picture(partial(drawn_blocks, use), "fig1", caption, alt)])
     return Part()
 
 
-Draw = Callable[[Results, Points, Sequence[Point]], list[Drawn]]
+Draw = Callable[[Results, Points, Sequence[Point]], list[Picture]]
 """(results by label, the same as points, dense networks of the same images) -> figures."""
 
 

@@ -84,7 +84,7 @@ def mine(comparison, results_dir):
     figure = drawing.new_figure(1.0)
     figure.add_subplot().plot([1, 2])
     return Part(
-        [table], [drawing.Drawn(figure, "mine", "Drawn by a stranger.", "a line from one to two")]
+        [table], [drawing.Picture(figure, "mine", "Drawn by a stranger.", "a line from one to two")]
     )
 
 
