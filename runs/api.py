@@ -178,12 +178,10 @@ class Runs(Sequence[Run]):
         return {label: Runs(map(Run, results)) for label, results in rows.items()}
 
     def _columns_and_lines(self) -> tuple[dict[str, str], list[list[Any]]]:
-        columns = {"agent": "left"} | {
-            name: "left" for settings in self.settings for name in settings
-        }
+        columns = {"agent": "left"} | {name: "left" for row in self.settings for name in row}
         lines = [
-            [run.agent, *settings.values(), run.seed, run.masks, 100 * run.error, run.cost]
-            for run, settings in zip(self.runs, self.settings, strict=True)
+            [run.agent, *row.values(), run.seed, run.masks, 100 * run.error, run.cost]
+            for run, row in zip(self.runs, self.settings, strict=True)
         ]
         columns |= {"seed": "right", "masks": "left"}
         columns |= {"test error %": "right .2f", "cost": "right .3f"}
@@ -209,14 +207,8 @@ class Runs(Sequence[Run]):
     def to_pandas(self) -> Any:
         """A data frame with a line for each run; `settings` are columns."""
         return frame(
-            {
-                "agent": one.agent,
-                "seed": one.seed,
-                "folder": str(one.folder),
-                **settings,
-                **one.judged(),
-            }
-            for one, settings in zip(self.runs, self.settings, strict=True)
+            {"agent": one.agent, "seed": one.seed, "folder": str(one.folder), **row, **one.judged()}
+            for one, row in zip(self.runs, self.settings, strict=True)
         )
 
     def __repr__(self) -> str:

@@ -151,11 +151,7 @@ def judged_rows(
 
     opened = {one.label: open_policies(one.thing, trust) for one in policies}
     rows = [judge(sweep, one.label, opened[one.label], one.settings) for one in policies]
-    untold = [
-        k
-        for k, policies_of in opened.items()
-        if any(lacks_normaliser(p) is None for p in policies_of)
-    ]
+    untold = [k for k, each in opened.items() if any(lacks_normaliser(p) is None for p in each)]
     return rows, [
         f"{label}: judged without VecNormalize; zips of algorithms with a replay buffer do not "
         "tell whether they learned behind it: its statistics are read from NAME.pkl of NAME.zip"

@@ -29,9 +29,8 @@ def paragraph(
 
     symbols, back = coding(dataset)
     start_symbols = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
-    padded = [int(symbols[ord("\n")])] * (
-        least_start(classifier) - len(start_symbols)
-    ) + start_symbols
+    num_missing = least_start(classifier) - len(start_symbols)
+    padded = [int(symbols[ord("\n")])] * num_missing + start_symbols
     written = write(classifier, padded, length, stream(seed, "writing"), temperature)
     text = bytes(back[written.symbols]).decode(errors="replace")
     return text, written

@@ -60,12 +60,9 @@ def curve_figures(comparison: SweepRuns, looks: Looks) -> list[Picture]:
 
 def cost_weight_of(result: Result) -> str:
     """The cost weight of a run's reward in words, as it was given."""
-    reward_kwargs = result["settings"]["environment"]["reward_kwargs"]
-    return (
-        f"cost weight {reward_kwargs['cost_weight']:g}"
-        if "cost_weight" in reward_kwargs
-        else "no cost weight"
-    )
+    arguments = result["settings"]["environment"]["reward_kwargs"]
+    weight = arguments.get("cost_weight")
+    return "no cost weight" if weight is None else f"cost weight {weight:g}"
 
 
 def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Panel]:

@@ -43,11 +43,11 @@ def write_sweep(comparison: SweepRuns, log_dir: str) -> Path:
     with run_folder.locked(board, wait=True):
         for place in earlier:
             shutil.rmtree(place, ignore_errors=True)
-        every = [curve for of_label in curves.values() for curve in of_row.values()]
+        every = [curve for of_label in curves.values() for curve in of_label.values()]
         end = max((images for curve in every for images in curve), default=0)
-        for label, own in curves.items():
+        for label, of_label in curves.items():
             with SummaryWriter(str(board / f"{readable_name(label)}{of_sweep}")) as writer:
-                for name, curve in own.items():
+                for name, curve in of_label.items():
                     # A rule that does not learn is a level line to the end.
                     line = curve | {end: curve[0]} if list(curve) == [0] else curve
                     write_line(writer, name, line)

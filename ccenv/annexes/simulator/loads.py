@@ -138,7 +138,7 @@ class FastMemory(Loads):
             base.kind,
             tuple(length + self.max_blocks for length in base.lengths),
             base.network,
-            base.own,
+            base.function,
             base=base,
             memory=self,
         )

@@ -137,7 +137,7 @@ def test_who_waits_for_our_kernels_is_told_so_once(module, lines, capfd):
 
 def test_a_user_who_may_keep_no_kernels_compiles_them_and_is_told(monkeypatch, capfd):
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    monkeypatch.setattr(compiling.announcement, "said", False)
+    monkeypatch.setattr(compiling.announcement, "is_done", False)
     monkeypatch.setattr(compiling.announcement, "may_say", lambda: True)
 
     def third(x):
