@@ -112,7 +112,7 @@ def measured(options: Options) -> Iterator[Row]:
     networks = [taught(seed, options.updates) for seed in range(options.seeds)]
     for price in options.prices:
         reward = {"reward": "nll_minus_cost", "reward_kwargs": {"cost_weight": price}}
-        found: dict[str, list[tuple[float, float]]] = {"always": [], "policy": []}
+        numbers_of: dict[str, list[tuple[float, float]]] = {"always": [], "policy": []}
         for seed, network in enumerate(networks):
             simulator = Simulator(ROWS, dataset=DATA, network=network, episode="sequence", **reward)
             simulator.seed(seed)
@@ -125,14 +125,14 @@ def measured(options: Options) -> Iterator[Row]:
                 num_epochs=4,
                 num_minibatches=4,
             )
-            found["always"].append(judged(simulator, Always()))
+            numbers_of["always"].append(judged(simulator, Always()))
             agent.learn(options.rollouts * ROWS)
-            found["policy"].append(judged(simulator, agent))
-        for decides, numbers in found.items():
+            numbers_of["policy"].append(judged(simulator, agent))
+        for decides, numbers in numbers_of.items():
             errors, updates = zip(*numbers, strict=True)
             told = {"batches": options.updates, "rollouts": options.rollouts}
-            own = {"price": price, "decides": decides, "errors": errors, "updates": updates}
-            yield own | told
+            row = {"price": price, "decides": decides, "errors": errors, "updates": updates}
+            yield row | told
 
 
 def judged(simulator: Simulator, policy: Policy) -> tuple[float, float]:

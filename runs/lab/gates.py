@@ -68,13 +68,13 @@ def without_gates(
     """
     generator = stream(seed, "random half")
     half = [random_mask(len(indices), n, 0.5, generator) for n in num_blocks_of(network)]
-    found: dict[Key, list[Tensor]] = {}
+    scores_of: dict[Key, list[Tensor]] = {}
     for places in torch.arange(len(indices)).split(batch_size):
         images, labels = split.batch(indices[places])
         state = initial(network, images, labels)
         for key, outcome in variants(network, state, [mask[places] for mask in half]):
-            found.setdefault(key, []).append(answer_scores(network, outcome))
-    joined = {key: torch.cat(parts, dim=1) for key, parts in found.items()}
+            scores_of.setdefault(key, []).append(answer_scores(network, outcome))
+    joined = {key: torch.cat(parts, dim=1) for key, parts in scores_of.items()}
     whole = joined[WHOLE, None]
     order = (WHOLE, WITHOUT, HALF, NOTHING)
     keys = sorted(joined, key=lambda key: (order.index(key[0]), key[1] or 0))

@@ -83,8 +83,8 @@ def python_topics(split: str, length: int = 64) -> Split:
     """
     check_names([split], SPLITS, "split")
     texts = topics(split)
-    found = tokenizer().encode_batch(texts)
-    tokens = [torch.tensor(one.ids, dtype=torch.int64) for one in found]
+    encoded = tokenizer().encode_batch(texts)
+    tokens = [torch.tensor(one.ids, dtype=torch.int64) for one in encoded]
     inputs, labels = windows(tokens, length)
     return Split(inputs, labels, SMOLLM2_135M.vocabulary)
 

@@ -134,13 +134,13 @@ def myopic(simulator: Simulator, indices: Tensor) -> tuple[Tensor, Tensor]:
         worth = []
         for kept in (True, False):
             mask = torch.full((len(indices), 1), kept)
-            state, found = judged.state, 0.0
+            state, pay_so_far = judged.state, 0.0
             while state.layer < judged.num_layers:
                 with torch.no_grad():
                     state, outcome = dynamics.transition(judged.network, state, mask)
-                found = found + judged.reward.paid(outcome, judged.checks)[1]
+                pay_so_far = pay_so_far + judged.reward.paid(outcome, judged.checks)[1]
                 mask = torch.ones_like(mask)
-            worth.append(torch.as_tensor(found))
+            worth.append(torch.as_tensor(pay_so_far))
         step = judged.step((worth[0] >= worth[1])[:, None])
         paid, costs = paid + step.reward, costs + step.outcome.layer_cost
     return paid, costs
@@ -156,9 +156,9 @@ def bound(simulator: Simulator, count: int) -> tuple[Tensor, Tensor]:
         for rows in masks.split(8192):
             judged: Any = simulator.on_split(simulator.split, len(rows))
             judged.begin(torch.full((len(rows),), index))
-            found = [judged.step(rows[:, step : step + 1]) for step in range(steps)]
-            nll = sum(one.outcome.log_likelihood for one in found)
-            parts.append((nll, sum(one.outcome.layer_cost for one in found)))
+            taken = [judged.step(rows[:, step : step + 1]) for step in range(steps)]
+            nll = sum(one.outcome.log_likelihood for one in taken)
+            parts.append((nll, sum(one.outcome.layer_cost for one in taken)))
         likely.append(torch.cat([one for one, _ in parts]))
         spent.append(torch.cat([one for _, one in parts]))
     return torch.stack(likely), torch.stack(spent)
@@ -222,20 +222,20 @@ def judged_policy(
 
 
 def taught(
-    text: Text, simulator: Simulator, rollouts: int, algorithm: Any, seed: int, **own: Any
+    text: Text, simulator: Simulator, rollouts: int, algorithm: Any, seed: int, **settings: Any
 ) -> Agent:
     """What learned in an environment, of copies of sequences where it compares these.
 
-    `own` are settings in place of `CHOSEN`.
+    `settings` are those of the agent in place of `CHOSEN`.
     """
     if text.fast_memory is not None:
-        own = {"sampling": "ordered", "learning_rate": 0.003} | OF_RLOO
+        settings = {"sampling": "ordered", "learning_rate": 0.003} | OF_RLOO
     else:
-        own = own or CHOSEN[Rloo if issubclass(algorithm, Rloo) else algorithm]
+        settings = settings or CHOSEN[Rloo if issubclass(algorithm, Rloo) else algorithm]
         is_relaxed = algorithm in RELAXED
         fixed = OF_RELAXED if is_relaxed else OF_RLOO | {"sampling": "independent"}
-        own = fixed | own
-    agent: Agent = algorithm(simulator, seed=seed, **own)
+        settings = fixed | settings
+    agent: Agent = algorithm(simulator, seed=seed, **settings)
     if text.fast_memory is not None:
         experts.start_at_router(agent)
     # As many episodes in rollouts of fewer.
@@ -324,10 +324,10 @@ def judge_of_gates(text: Text, count: int) -> Judge:
     def judge(price: float) -> tuple[list[Judged], list[Judged]]:
         simulator = text.simulator(price)
         test = simulator.on_split("test", 8)
-        known = {} if tried is None else knowing(test, tried, cost_weight(simulator))
+        unattainable = {} if tried is None else knowing(test, tried, cost_weight(simulator))
         bounds = [
             judged(simulator, price, name, math.nan, returns, costs / text.length)
-            for name, (returns, costs) in known.items()
+            for name, (returns, costs) in unattainable.items()
         ]
         return judged_rules(text, simulator, price), bounds
 
@@ -352,7 +352,7 @@ def judged_rules(text: Text, simulator: Simulator, price: float) -> list[Judged]
     test = simulator.on_split("test", 8)
     whole = torch.arange(test.num_episodes)
 
-    def found(name: str, choose: Choose, macs: int = 0) -> Judged:
+    def judged_rule(name: str, choose: Choose, macs: int = 0) -> Judged:
         share = macs / simulator.dense_macs
         paid = simulator.positions * cost_weight(simulator) * share
         returns, costs = play(test, choose, whole)
@@ -360,12 +360,12 @@ def judged_rules(text: Text, simulator: Simulator, price: float) -> list[Judged]
         return judged(simulator, price, name, value, returns - paid, costs + share)
 
     searched = [*rules_of(simulator, scores[0], counts=text.updates)]
-    rules = [found(*rule) for rule in searched]
+    rules = [judged_rule(*rule) for rule in searched]
     if not text.updates:
         return rules
     best = min(range(len(rules)), key=lambda number: rules[number].score)
     fit = fitted(simulator, searched[best][1])
-    return [*rules, found(COUNTING[1], *fit)]
+    return [*rules, judged_rule(COUNTING[1], *fit)]
 
 
 def cotrained(text: Text, price: float, rollouts: int, seed: int, copies: int) -> Simulator:
@@ -403,7 +403,7 @@ def cotrained_rows(name: str, options: Options) -> Iterator[Row]:
     text, seeds = TEXTS[name], range(options.seeds)
     weights = [taught_by_rules(text, options.rollouts, seed) for seed in seeds]
     for price in options.prices:
-        best = [best_of_weights(text, price, options.rollouts, own) for own in weights]
+        best = [best_of_weights(text, price, options.rollouts, of_seed) for of_seed in weights]
         levels = [float(rule.objectives.mean()) for rule in best]
         told = {"text": f"{name}, co-trained", "price": price}
         yield told | {
@@ -413,11 +413,11 @@ def cotrained_rows(name: str, options: Options) -> Iterator[Row]:
             "gains": [0.0],
         }
         for decides in options.learners:
-            found = [
+            numbers = [
                 learned_along(text, price, options.rollouts, LEARNED[decides], seed)
                 for seed in seeds
             ]
-            yield told | row_of_policy(decides, price, found, levels)
+            yield told | row_of_policy(decides, price, numbers, levels)
 
 
 def best_of_weights(
@@ -425,9 +425,9 @@ def best_of_weights(
 ) -> Judged:
     """The best rule on validation sequences of several networks."""
     rules = []
-    for own in weights:
+    for state_dict in weights:
         simulator = cotrained(text, price, rollouts, 0, copies=1)
-        simulator.network.load_state_dict(own)
+        simulator.network.load_state_dict(state_dict)
         rules += judged_rules(text, simulator, price)
     return min(rules, key=lambda rule: rule.score)
 
@@ -442,10 +442,10 @@ def learned_along(
 
 
 def row_of_policy(
-    decides: str, price: float, found: Sequence[tuple[float, float]], levels: Sequence[float]
+    decides: str, price: float, numbers: Sequence[tuple[float, float]], levels: Sequence[float]
 ) -> dict[str, Any]:
     """Of nats without and with the price, and of the best rule's, for each seed."""
-    nll, values = zip(*found, strict=True)
+    nll, values = zip(*numbers, strict=True)
     objective = float(np.mean(values))
     return {
         "decides": decides,
@@ -475,11 +475,11 @@ def rows_of(
         if LEARNED[decides] in RELAXED and not TEXTS[name].updates:
             continue
         levels = [float(best.objectives.mean())] * options.seeds
-        found = [
+        numbers = [
             learned(TEXTS[name], price, options.rollouts, LEARNED[decides], seed)
             for seed in range(options.seeds)
         ]
-        yield {"text": name, "price": price} | row_of_policy(decides, price, found, levels)
+        yield {"text": name, "price": price} | row_of_policy(decides, price, numbers, levels)
 
 
 def knowing(

@@ -106,7 +106,7 @@ class RoutedText(LanguageModel):
         self.eval()
 
 
-class Known(NamedTuple):
+class TriedExperts(NamedTuple):
     """Of sequences what each choice is worth, and what rules see: [sequences, positions, ...]."""
 
     likely: Tensor
@@ -118,21 +118,21 @@ class Known(NamedTuple):
 
 
 @torch.no_grad()
-def known(simulator: Simulator, split: str, count: int) -> Known:
+def try_experts(simulator: Simulator, split: str, count: int) -> TriedExperts:
     """Tries every expert at every position of the first sequences of a split."""
     judged: Any = simulator.on_split(split, count)
     indices = torch.arange(min(count, judged.num_episodes))
     judged.begin(indices)
-    experts, found = judged.num_blocks[0], []
+    experts, positions = judged.num_blocks[0], []
     masks = torch.eye(experts, dtype=torch.bool)[:, None].expand(-1, len(indices), -1)
     for _ in range(judged.positions):
         state = judged.state
         scores = judged.network.look(0, state.hidden)[:, :experts]
         tried = [dynamics.transition(judged.network, state, mask)[1] for mask in masks]
         likely = torch.stack([one.log_likelihood for one in tried], dim=1).double()
-        found.append((likely, scores, state.images[:, -1]))
+        positions.append((likely, scores, state.images[:, -1]))
         judged.step(masks[0])
-    return Known(*(torch.stack(parts, dim=1) for parts in zip(*found, strict=True)))
+    return TriedExperts(*(torch.stack(parts, dim=1) for parts in zip(*positions, strict=True)))
 
 
 Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -140,7 +140,7 @@ Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
 [n], an expert for each row."""
 
 
-def play(seen: Known, choose: Choose, size: int) -> tuple[Tensor, Tensor]:
+def play(seen: TriedExperts, choose: Choose, size: int) -> tuple[Tensor, Tensor]:
     """Log-likelihoods and misses of sequences under a rule: float64 [n] each."""
     count, positions, experts = seen.likely.shape
     after, misses = (torch.from_numpy(part) for part in moves(size, 1.0, experts))
@@ -155,30 +155,30 @@ def play(seen: Known, choose: Choose, size: int) -> tuple[Tensor, Tensor]:
     return likely, missed
 
 
-def best_ahead(seen: Known, size: int, price: float) -> tuple[Tensor, Tensor]:
+def best_ahead(seen: TriedExperts, size: int, price: float) -> tuple[Tensor, Tensor]:
     """Log-likelihoods and misses of the best choices, future known: float64 [n] each.
 
     By dynamic programming over what lies in memory.
     """
     after, misses = moves(size, 1.0, seen.likely.shape[2])
-    found = []
+    sums_of = []
     for likely in seen.likely.numpy():
         values, best = np.zeros(len(after)), []
-        for own in likely[::-1]:
-            worth = own - price * misses + values[after]
+        for likelihoods in likely[::-1]:
+            worth = likelihoods - price * misses + values[after]
             best.append(worth.argmax(axis=1))
             values = worth.max(axis=1)
         place, sums = 0, np.zeros(2)
-        for own, choices in zip(likely, best[::-1], strict=True):
+        for likelihoods, choices in zip(likely, best[::-1], strict=True):
             chosen = choices[place]
-            sums += own[chosen], misses[place, chosen]
+            sums += likelihoods[chosen], misses[place, chosen]
             place = after[place, chosen]
-        found.append(sums)
-    likely, missed = torch.from_numpy(np.array(found)).T
+        sums_of.append(sums)
+    likely, missed = torch.from_numpy(np.array(sums_of)).T
     return likely, missed
 
 
-def best_now(seen: Known, size: int, price: float) -> tuple[Tensor, Tensor]:
+def best_now(seen: TriedExperts, size: int, price: float) -> tuple[Tensor, Tensor]:
     """The same of choices that pay best at their own position, its label known."""
     worth = iter(seen.likely.unbind(dim=1))
     return play(seen, lambda scores, is_there, _: (next(worth) + price * is_there).argmax(1), size)
@@ -204,7 +204,9 @@ def by_symbol(table: Tensor, number: Tensor) -> Choose:
     return lambda scores, is_there, symbols: table[number[symbols]]
 
 
-def rules(validation: Known, score: Callable[[Choose], float]) -> Iterator[tuple[str, Choose]]:
+def rules(
+    validation: TriedExperts, score: Callable[[Choose], float]
+) -> Iterator[tuple[str, Choose]]:
     """Names and rules, each the best of its kind by a score on validation sequences, lowest."""
     experts = validation.scores.shape[2]
     yield "the router, memory not seen", with_bonus(0.0)
@@ -230,14 +232,14 @@ def searched(
     table: Tensor, number: Tensor, score: Callable[[Choose], float]
 ) -> tuple[float, Tensor]:
     """The lowest score of a table that single changes find, in two passes, and that table."""
-    found = score(by_symbol(table, number))
+    lowest = score(by_symbol(table, number))
     for place in [*range(len(table))] * 2:
         for expert in table.unique().tolist():
             tried = table.clone()
             tried[place] = expert
-            if (value := score(by_symbol(tried, number))) < found:
-                table, found = tried, value
-    return found, table
+            if (value := score(by_symbol(tried, number))) < lowest:
+                table, lowest = tried, value
+    return lowest, table
 
 
 @torch.no_grad()
@@ -261,9 +263,9 @@ def judge(
         searched_by: validation sequences by which rules are chosen.
         bound: test sequences of which the best choices are found.
     """
-    validation = known(simulator, "validation", searched_by)
-    test = known(simulator, "test", simulator.on_split("test", 8).num_episodes)
-    few, positions = Known(*(part[:bound] for part in test)), simulator.positions
+    validation = try_experts(simulator, "validation", searched_by)
+    test = try_experts(simulator, "test", simulator.on_split("test", 8).num_episodes)
+    few, positions = TriedExperts(*(part[:bound] for part in test)), simulator.positions
 
     def of_price(price: float) -> tuple[list[Judged], list[Judged]]:
         def nats(likely: Tensor, missed: Tensor) -> Tensor:
@@ -272,10 +274,10 @@ def judge(
         def score(choose: Choose) -> float:
             return float(nats(*play(validation, choose, size)).mean())
 
-        def judged(decides: str, value: float, found: tuple[Tensor, Tensor]) -> Judged:
-            return Judged(decides, value, nats(*found), float(found[1].mean()) / positions)
+        def judged(decides: str, value: float, sums: tuple[Tensor, Tensor]) -> Judged:
+            return Judged(decides, value, nats(*sums), float(sums[1].mean()) / positions)
 
-        own = [
+        of_rules = [
             judged(name, score(choose), play(test, choose, size))
             for name, choose in rules(validation, score)
         ]
@@ -284,6 +286,6 @@ def judge(
             judged(f"{name} ({bound} sequences)", math.nan, find(few, size, price))
             for name, find in (more.items() if bound else ())
         ]
-        return own, bounds
+        return of_rules, bounds
 
     return of_price

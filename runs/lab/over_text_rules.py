@@ -74,10 +74,10 @@ def follow(judged: Any, choose: Choose) -> tuple[Tensor, Tensor]:
         kept = choose(Seen(step, place, symbol, surprise, entropy, since[gate], state))
         mask = torch.as_tensor(kept).expand(len(symbol)).unsqueeze(1)
         since[gate] = torch.where(mask[:, 0], 0, (since[gate] + 1).clamp(max=LONG_SINCE))
-        found = judged.step(mask)
-        paid, costs = paid + found.reward, costs + found.outcome.layer_cost
-        if found.outcome.logits is not None:
-            before = found.outcome.logits.log_softmax(dim=1)
+        taken = judged.step(mask)
+        paid, costs = paid + taken.reward, costs + taken.outcome.layer_cost
+        if taken.outcome.logits is not None:
+            before = taken.outcome.logits.log_softmax(dim=1)
     return torch.as_tensor(paid), torch.as_tensor(costs) / judged.positions
 
 
@@ -102,13 +102,13 @@ def searched(
         ]
     ends = []
     for bits in starts:
-        found = score(rule(bits))
+        highest = score(rule(bits))
         for place in [*np.ndindex(shape)] * 2:
             tried = bits.copy()
             tried[place] = ~tried[place]
-            if (value := score(rule(tried))) > found:
-                bits, found = tried, value
-        ends.append((found, bits))
+            if (value := score(rule(tried))) > highest:
+                bits, highest = tried, value
+        ends.append((highest, bits))
     return rule(max(ends, key=lambda one: one[0])[1])
 
 
@@ -193,10 +193,10 @@ def fitted(simulator: Simulator, behind: Choose) -> tuple[Choose, int]:
     indices, met = order[:FITTED], []
 
     def watch(seen: Seen) -> Any:
-        met.append(known(seen))
+        met.append(features(seen))
         return behind(seen)
 
-    def known(seen: Seen) -> Tensor:
+    def features(seen: Seen) -> Tensor:
         observed = simulator.observe(seen.state)
         return torch.cat([observed, one_hot(seen.since, LONG_SINCE + 1)], dim=1)
 
@@ -213,7 +213,7 @@ def fitted(simulator: Simulator, behind: Choose) -> tuple[Choose, int]:
         for gate in range(gates)
     ]
     macs = sum(simulator.observe.lengths[:gates])
-    return lambda seen: (known(seen) @ weights[seen.step % gates].solution)[:, 0] > 0, macs
+    return lambda seen: (features(seen) @ weights[seen.step % gates].solution)[:, 0] > 0, macs
 
 
 def alone_in(gates: int) -> list[tuple[int | None, bool]]:

@@ -29,8 +29,8 @@ def measured(options: Options) -> Iterator[Row]:
     for algorithm, (name, values) in OTHERS.items():
         for rate, value in itertools.product(RATES, values):
             simulator = text.simulator(options.price)
-            own = {"learning_rate": rate, name: value, "target_density": START}
-            agent = over_text.taught(text, simulator, options.rollouts, algorithm, 0, **own)
+            settings = {"learning_rate": rate, name: value, "target_density": START}
+            agent = over_text.taught(text, simulator, options.rollouts, algorithm, 0, **settings)
             judged = over_text.judged_policy(text, options.price, simulator, agent, "validation")
             yield {
                 "agent": algorithm.__name__,

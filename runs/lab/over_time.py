@@ -93,14 +93,14 @@ def rules_of_documents(problem: Problem) -> Iterator[tuple[str, Choose]]:
     best = int(np.argmax(train))
     yield "best single expert", always(best)
     yield "best quality, loads not seen", lambda seen: one_of(seen_documents(seen)[1].argmax(dim=1))
-    table, found = [best] * 12, max(train)
+    table, highest = [best] * 12, max(train)
     for _ in range(2):
         for kind in range(12):
             for expert in range(NUM_EXPERTS):
                 tried = [*table[:kind], expert, *table[kind + 1 :]]
                 value = problem.score(by_kind(tried), "validation")
-                if value > found or tried == table:
-                    table, found = tried, value
+                if value > highest or tried == table:
+                    table, highest = tried, value
     yield "best table by kind (searched)", by_kind(table)
     yield "best now, all known", now
 
@@ -195,14 +195,14 @@ def learned(problem: Problem, algorithm: Any, settings: dict[str, Any], rollouts
             if problem.num_kept is not None:
                 env = ActionViewVecEnv(env, "menu", menu=SINGLE)
             rate = settings["learning_rate"]
-            given = settings | {
+            agent_settings = settings | {
                 "learning_rate": lambda left: rate * left,
                 "n_steps": problem.num_steps,
             }
             if algorithm is PPO:
                 parts = settings["num_minibatches"]
-                given |= {"batch_size": ROWS * problem.num_steps // parts}
-                del given["num_minibatches"]
+                agent_settings |= {"batch_size": ROWS * problem.num_steps // parts}
+                del agent_settings["num_minibatches"]
             model = algorithm(
                 "MlpPolicy",
                 env,
@@ -211,7 +211,7 @@ def learned(problem: Problem, algorithm: Any, settings: dict[str, Any], rollouts
                 stats_window_size=ROWS,
                 seed=seed,
                 device="cpu",
-                **given,
+                **agent_settings,
             )
             model.set_logger(Logger(None, []))
             model.learn(rollouts * ROWS * problem.num_steps)
@@ -235,13 +235,13 @@ def learners(problem: Problem, rollouts: int) -> Iterator[tuple[str, int, Return
     sixteen = {"num_epochs": 4, "num_minibatches": 4}
     draws = {"num_kept": problem.num_kept}
     of_groups = {"num_kept": 1, "sampling": "ordered" if problem.num_kept else "independent"}
-    for name, algorithm, own, drawn in (
+    for name, algorithm, chosen, drawn in (
         ("actor_critic", ActorCritic, {"gae_lambda": 0.9}, draws),
         ("reinforce", Reinforce, {}, draws),
         ("rloo", Rloo, {}, of_groups),
     ):
         rates = {"learning_rate": 0.01, "min_probability": 0.01}
-        settings = {"hidden_units": 64} | rates | own
+        settings = {"hidden_units": 64} | rates | chosen
         if problem.num_kept and algorithm is not Rloo:
             yield f"{name}, coins", 1, learned(problem, algorithm, settings, rollouts)
         yield name, 1, learned(problem, algorithm, settings | drawn, rollouts)
@@ -273,11 +273,11 @@ def measured(options: Options) -> Iterator[Row]:
             random: float = random,
             optimum: float = optimum,
         ) -> Row:
-            shares = [(found - random) / (optimum - random) for found in returns]
-            found = {"problem": name, "decides": who, "returns": returns, "shares": shares}
+            shares = [(value - random) / (optimum - random) for value in returns]
+            fields = {"problem": name, "decides": who, "returns": returns, "shares": shares}
             if steps is None:
-                return found
-            return found | {"steps": steps, "rollouts": options.rollouts}
+                return fields
+            return fields | {"steps": steps, "rollouts": options.rollouts}
 
         yield row("optimum (dynamic programming)", [optimum])
         for who, steps, learn in learners(problem, options.rollouts):

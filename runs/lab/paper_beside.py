@@ -66,10 +66,10 @@ def beside_table(dataset: str, results_dir: Path) -> str:
 def inside(row: Row, faithful: Mapping[str, Row]) -> bool:
     """Whether the paper's error lies within the interval of a row of ours, however it was run."""
     for label in filter(faithful.__contains__, row["ours"].values()):
-        found = interval(faithful[label], "error")
-        if found.low is not None and found.high is not None:
+        error = interval(faithful[label], "error")
+        if error.low is not None and error.high is not None:
             # As precisely as the paper prints it: 1.9 % lies within 1.86 to 1.88.
-            low, high = (round(end, PRINTED) for end in (found.low, found.high))
+            low, high = (round(end, PRINTED) for end in (error.low, error.high))
             if low <= row["error"] <= high:
                 return True
     return False

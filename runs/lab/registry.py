@@ -13,15 +13,15 @@ from ccenv.runs.lab.experiment import Experiment
 @functools.cache
 def experiments() -> dict[str, Experiment]:
     """All experiments by name: a module of the lab that defines one has entered it."""
-    found: dict[str, Experiment] = {}
+    by_name: dict[str, Experiment] = {}
     for module in modules():
         for experiment in defined_in(module):
-            if found.setdefault(experiment.name, experiment) is not experiment:
+            if by_name.setdefault(experiment.name, experiment) is not experiment:
                 raise ValueError(
                     f"expected one experiment named {experiment.name!r}, got another one in "
                     f"{module.__name__}; rename it"
                 )
-    return dict(sorted(found.items()))
+    return dict(sorted(by_name.items()))
 
 
 def modules() -> Iterator[ModuleType]:

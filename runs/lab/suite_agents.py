@@ -202,21 +202,21 @@ def tuned(name: str, folder: Path) -> Player:
 
 def best_rule(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     """Runs of the rule that scores highest at each skill, under one name."""
-    found: list[ScoredRun] = []
+    best_runs: list[ScoredRun] = []
     for skill in dict.fromkeys(run.skill for run in runs):
-        own = [run for run in runs if run.skill == skill]
+        of_skill = [run for run in runs if run.skill == skill]
         means = {
             rule: sum(scores) / len(scores)
             for rule in RULES
-            if (scores := [run.last for run in own if run.agent == rule])
+            if (scores := [run.last for run in of_skill if run.agent == rule])
         }
         best = max(means, key=lambda rule: means[rule], default=None)
-        found += [
+        best_runs += [
             ScoredRun(RULE, run.task, run.seed, run.tenths, run.seconds)
-            for run in own
+            for run in of_skill
             if run.agent == best
         ]
-    return found
+    return best_runs
 
 
 def recorded_from(folder: Path, seeds: int) -> list[ScoredRun]:
@@ -228,13 +228,13 @@ def recorded_from(folder: Path, seeds: int) -> list[ScoredRun]:
     twice = [name for name, number in Counter(name for name, _ in labels).items() if number > 1]
     if twice:
         raise ValueError(f"expected one setting of each agent in {folder}, got several of {twice}")
-    found = [
+    finished = [
         ScoredRun(SHOWN.get(name, name), run.task, run.seed, run.tenths, run.seconds)
         for name in TRIED
         for run in runs
         if run.agent.split()[0] == name
     ]
-    return [*found, *best_rule(runs)]
+    return [*finished, *best_rule(runs)]
 
 
 def real_gain(problem: Real) -> tuple[float, float]:
@@ -281,18 +281,18 @@ def skills_table(level: str) -> str:
     standing = at_level(level)
     lines = []
     for task in dict.fromkeys(run.task for run in runs_in_order(standing.runs)):
-        own = {
+        runs_of = {
             name: [run for run in runs if run.task == task]
             for name, runs in standing.by_agent.items()
         }
-        scores = {name: score_of(runs) for name, runs in own.items() if runs}
+        scores = {name: score_of(runs) for name, runs in runs_of.items() if runs}
         best = sorted(scores, key=lambda name: -scores[name].mean)
         apart = compare_intervals(scores[best[-1]], scores[best[0]]) == "better"
         # A line of its own keeps the table as narrow as a page.
         places = [f"{name}\n{scores[name]:.2f}" for name in (*best[:2], best[-1])]
-        solved = [name for name in best if min(run.last for run in own[name]) >= SOLVED]
-        said = ["yes" if apart else "no", ", ".join(solved) or "none"]
-        lines.append([f"`{task}`", *places, *said])
+        solved = [name for name in best if min(run.last for run in runs_of[name]) >= SOLVED]
+        verdict = ["yes" if apart else "no", ", ".join(solved) or "none"]
+        lines.append([f"`{task}`", *places, *verdict])
     columns = ("task", "best", "second", "last", "two apart", "solved in all seeds by")
     return markdown(dict.fromkeys(columns, "left"), lines)
 

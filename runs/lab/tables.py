@@ -101,9 +101,9 @@ def place_of(content: Mapping[str, Any]) -> str:
 def recorded_comparison(sweep: Sweep, results_dir: Path) -> SweepRuns:
     """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine."""
     cells: dict[tuple[str, int], dict[str, Any]] = {}
-    for found in recorded.read_cells(recorded_path(sweep, results_dir)):
+    for result in recorded.read_cells(recorded_path(sweep, results_dir)):
         # Behind the sweep's own runs stand those that it no longer asks for.
-        cells.setdefault((found["label"], found["seed"]), found)
+        cells.setdefault((result["label"], result["seed"]), result)
     asked = [(cell.label, settings["seed"]) for cell, settings in sweep.runs()]
     finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
     if not finished:
@@ -115,7 +115,7 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     """The tables of a sweep's report by name, from recorded runs alone."""
     study = find_study(sweep_name)
     comparison = recorded_comparison(study.sweep, results_dir)
-    parts = [own.make(comparison, results_dir) for own in (AGAINST_DENSE, *study.sections)]
+    parts = [section.make(comparison, results_dir) for section in (AGAINST_DENSE, *study.sections)]
     groups = [*all_tables(comparison).values(), *(part.tables for part in parts)]
     return {table.name: table for table in itertools.chain.from_iterable(groups)}
 

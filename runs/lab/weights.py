@@ -322,10 +322,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipe = RECIPES[options.name]
     network = untrained(recipe)
     train(network, recipe)
-    found = measured(network, recipe)
-    write_shipped(network, options.name, found, versions(), path)
+    errors = measured(network, recipe)
+    write_shipped(network, options.name, errors, versions(), path)
     print(
-        f"{path}: error {100 * found.validation_error:.2f} % (validation), "
-        f"{100 * found.test_error:.2f} % (test), {100 * found.half_error:.2f} % (test, half kept)"
+        f"{path}: error {100 * errors.validation_error:.2f} % (validation), "
+        f"{100 * errors.test_error:.2f} % (test), {100 * measures.half_error:.2f} % (test, half kept)"
     )
     return 0

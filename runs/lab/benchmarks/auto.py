@@ -246,21 +246,21 @@ def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
     """Cells of each kind: of the grid by passes, weights and rows, and those of small blocks."""
     usual = [row for row in rows if not is_small(row)]
     small = [row for row in rows if is_small(row) and has_choice(row)]
-    found: dict[tuple[str, str, str], list[Row]] = {}
+    by_kind: dict[tuple[str, str, str], list[Row]] = {}
     for training, layout, is_few in itertools.product((False, True), LAYOUTS, (True, False)):
-        found[PASSES[training], layout, ROWS[is_few]] = [
+        by_kind[PASSES[training], layout, ROWS[is_few]] = [
             row
             for row in usual
             if (row["training"], row["layout"], row["batch"] <= FEW) == (training, layout, is_few)
         ]
     for training, name in PASSES.items():
-        found[name, "all", "all"] = [row for row in usual if row["training"] is training]
-    found["all", "all", "all"] = usual
+        by_kind[name, "all", "all"] = [row for row in usual if row["training"] is training]
+    by_kind["all", "all", "all"] = usual
     for training, name in PASSES.items():
-        found[f"{name}, blocks of less than 8 units", "all", "all"] = [
+        by_kind[f"{name}, blocks of less than 8 units", "all", "all"] = [
             row for row in small if row["training"] is training
         ]
-    return {name: group for name, group in found.items() if group}
+    return {name: group for name, group in by_kind.items() if group}
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

@@ -77,7 +77,7 @@ class Case:
 def time_case(case: Case, rounds: int) -> Row:
     """Times a case's passes in turns, at least two rounds; `NOTES` tells what the row says."""
     names = ("dense", "masked_dense", "equal_dense", "sparse")
-    passes = {name: found for name in names if (found := getattr(case, name)) is not None}
+    passes = {name: timed for name in names if (timed := getattr(case, name)) is not None}
     times = seconds_in_turns(passes, rounds)
     row = {
         "case": case.name,

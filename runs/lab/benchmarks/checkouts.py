@@ -78,8 +78,8 @@ class Worker:
                 f"expected a checkout of ccenv in {self._folder} that runs {request}, got a "
                 "process that ended; its error is above"
             )
-        found: list[Any] = json.loads(answer)
-        return found
+        answers: list[Any] = json.loads(answer)
+        return answers
 
 
 def rounds_of(workers: Mapping[str, Worker], case: str, rounds: int) -> dict[str, list[Any]]:
@@ -87,23 +87,23 @@ def rounds_of(workers: Mapping[str, Worker], case: str, rounds: int) -> dict[str
     calls = {name: worker.ask(case=case) for name, worker in workers.items()}
     # As many calls for both: the first is asked.
     count = next(iter(calls.values()))
-    found: dict[str, list[Any]] = {name: [] for name in workers}
+    seconds: dict[str, list[Any]] = {name: [] for name in workers}
     order = list(workers)
     for _ in range(rounds):
         for name in order:
-            found[name].append(workers[name].ask(calls=count))
+            seconds[name].append(workers[name].ask(calls=count))
         order.reverse()
-    return found
+    return seconds
 
 
 def row_of(case: str, times: Mapping[str, Sequence[Sequence[float]]]) -> Row:
     """A case's ratios; `NOTES` tells what they say."""
-    own = {name: [passes[0] for passes in rounds] for name, rounds in times.items()}
+    first_passes = {name: [passes[0] for passes in rounds] for name, rounds in times.items()}
     row: dict[str, Any] = {"case": case}
-    pairs = {"gain": (own["before"], own["now"])}
+    pairs = {"gain": (first_passes["before"], first_passes["now"])}
     if len(times["now"][0]) > 1:
         for name, rounds in times.items():
-            pairs[name] = [passes[1] for passes in rounds], own[name]
+            pairs[name] = [passes[1] for passes in rounds], first_passes[name]
     for name, (above, below) in pairs.items():
         row |= ratio(name, above, below)
     return row

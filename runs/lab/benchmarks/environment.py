@@ -175,21 +175,21 @@ def share_of_ppo(rounds: int, rollouts: int) -> Row:
     )
     model.set_logger(Logger(None, []))
     model.learn(steps * images)
-    own: list[float] = []
+    env_times: list[float] = []
     whole: list[float] = []
     for _ in range(rounds):
         spent.clear()
         start = clock()
         model.learn(rollouts * steps * images)
         whole.append(clock() - start)
-        own.append(sum(spent))
+        env_times.append(sum(spent))
     rate = rollouts * steps * images / statistics.median(whole)
     return {
         "view": "sb3_vec_env, PPO learns",
         "num_images": images,
         "images_per_second": rate / env.simulator.num_layers,
         "steps_per_second": rate,
-        **ratio("share", own, whole),
+        **ratio("share", env_times, whole),
     }
 
 
@@ -198,9 +198,9 @@ def timed_call(call: Callable[..., Any], clock: Callable[[], float], spent: list
 
     def timed(*arguments: Any) -> Any:
         start = clock()
-        found = call(*arguments)
+        output = call(*arguments)
         spent.append(clock() - start)
-        return found
+        return output
 
     return timed
 
@@ -217,14 +217,14 @@ def speeds_over_sequences(name: str, rounds: int, seconds: float) -> Iterator[Ro
         f"simulator, {name}": simulator_episode(simulator, masks),
     }
     times = seconds_in_turns(walks, rounds, seconds, work_clock())
-    for view, own in times.items():
-        rate = SEQUENCES * LENGTH / statistics.median(own)
+    for view, seconds_of in times.items():
+        rate = SEQUENCES * LENGTH / statistics.median(seconds_of)
         yield {
             "view": view,
             "num_images": SEQUENCES,
             "images_per_second": rate,
             "steps_per_second": simulator.num_layers * rate,
-            **ratio("ratio", times[name], own),
+            **ratio("ratio", times[name], seconds_of),
         }
 
 
@@ -245,33 +245,33 @@ def walk_with_cache(simulator: Simulator, masks: Sequence[Tensor]) -> Pass:
 
 def speeds(num_images: int, times: Mapping[str, Sequence[float]]) -> Iterator[Row]:
     """Medians and quartiles of each view; a step is one image in one gated layer."""
-    for view, own in times.items():
-        rate = num_images / statistics.median(own)
+    for view, seconds in times.items():
+        rate = num_images / statistics.median(seconds)
         yield {
             "view": view,
             "num_images": num_images,
             "images_per_second": rate,
             "steps_per_second": NUM_LAYERS * rate,
-            **ratio("ratio", times["network"], own),
-            "dense_ratio": quartiles_of_ratio(times["dense_network"], own)[1],
+            **ratio("ratio", times["network"], seconds),
+            "dense_ratio": quartiles_of_ratio(times["dense_network"], seconds)[1],
         }
 
 
 def advice(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The fewest rows of each view that are nearly as fast as any number that was measured."""
-    found = []
+    sentences = []
     for view in ADVISED:
-        own = [row for row in rows if row["view"] == view]
-        best = max((row["images_per_second"] for row in own), default=0.0)
-        enough = [row for row in own if row["images_per_second"] >= ENOUGH * best]
-        if len(own) > 1:
+        of_view = [row for row in rows if row["view"] == view]
+        best = max((row["images_per_second"] for row in of_view), default=0.0)
+        enough = [row for row in of_view if row["images_per_second"] >= ENOUGH * best]
+        if len(of_view) > 1:
             fewest = min(enough, key=lambda row: row["num_images"])
             share = fewest["images_per_second"] / best
-            found.append(
+            sentences.append(
                 f"{view}: num_envs={fewest['num_images']} is enough on this machine "
                 f"({share:.0%} of the best rate)"
             )
-    return found
+    return sentences
 
 
 ENVIRONMENT = benchmark(
@@ -324,10 +324,10 @@ def torchrl_measured(*, quick: bool, rounds: int) -> Iterator[Row]:
         }
         with torch.no_grad():
             times = seconds_in_turns(ways, rounds, 0.02 if quick else 0.2, work_clock())
-        for view, own in times.items():
-            rate = rows / statistics.median(own)
+        for view, seconds in times.items():
+            rate = rows / statistics.median(seconds)
             told = {"view": view, "rows": rows, "images_per_second": rate}
-            yield told | ratio("ratio", times[VECTOR], own)
+            yield told | ratio("ratio", times[VECTOR], seconds)
 
 
 TORCHRL = benchmark(

@@ -87,7 +87,7 @@ def by_size(sweep: Sweep) -> list[Timed]:
 
     Dropout of units is off at test: such a network is timed as the plain one that it is then.
     """
-    found: dict[str, Timed] = {}
+    by_key: dict[str, Timed] = {}
     for cell in sweep.cells:
         settings = {**sweep.settings, **cell.settings}
         network = str(settings.get("network", PLAIN))
@@ -101,8 +101,8 @@ def by_size(sweep: Sweep) -> list[Timed]:
         choice = [plan.agent_settings.get(name) for name in CHOSEN_BY]
         sizes = [plan.environment[name] for name in SIZED_BY]
         key = json.dumps([cell.agent, choice, sizes])
-        found.setdefault(key, Timed([], plan)).labels.append(cell.label)
-    return list(found.values())
+        by_key.setdefault(key, Timed([], plan)).labels.append(cell.label)
+    return list(by_key.values())
 
 
 def as_trained(sweep: Sweep, log_dir: Path) -> list[Timed]:
@@ -166,23 +166,27 @@ def images_of(plan: Plan, count: int) -> Callable[[], Tensor]:
 
 
 def time_front(
-    found: Sequence[Timed], batches: Sequence[int], rounds: int, seconds: float
+    timed: Sequence[Timed], batches: Sequence[int], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
     """Milliseconds of a pass of every row, round by round."""
     rows: list[dict[str, Any]] = []
     for images in batches:
         passes = {
             (number, draw): call
-            for number, one in enumerate(found)
+            for number, one in enumerate(timed)
             for draw in MODES
             if (call := make_pass(one, images, draw)) is not None
         }
         for (number, draw), times in seconds_in_turns(passes, rounds, seconds).items():
-            own = [float(f"{1e3 * t:.4g}") for t in times]
-            head: dict[str, Any] = {"masks": draw, "batch_size": images, "milliseconds": own}
-            if found[number].folder is not None:
-                head["seed"] = found[number].plan.program.seed
-            rows += [{"label": label, **head} for label in found[number].labels]
+            milliseconds = [float(f"{1e3 * t:.4g}") for t in times]
+            head: dict[str, Any] = {
+                "masks": draw,
+                "batch_size": images,
+                "milliseconds": milliseconds,
+            }
+            if timed[number].folder is not None:
+                head["seed"] = timed[number].plan.program.seed
+            rows += [{"label": label, **head} for label in timed[number].labels]
     return rows
 
 
@@ -217,15 +221,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measured(options: Options) -> list[dict[str, Any]]:
     """Times of a sweep's rows."""
     sweep = find_study(options.sweep).sweep
-    found = by_size(sweep)
+    timed = by_size(sweep)
     if options.log_dir is not None:
-        found += as_trained(sweep, options.log_dir)
-    if not found:
+        timed += as_trained(sweep, options.log_dir)
+    if not timed:
         raise ValueError(
             f"expected rows of {sweep.name} that can be timed, got none; training changes all "
             "of them: give the --log-dir of finished runs"
         )
-    return time_front(found, options.batches, options.rounds, options.seconds)
+    return time_front(timed, options.batches, options.rounds, options.seconds)
 
 
 def sweep_name(options: Options) -> str:

@@ -178,12 +178,12 @@ def variants(options: Options) -> Iterator[Row]:
         for (name, *_), compiled in compiler.seen.items():
             numbers = (*resources(compiled), compiled.metadata.shared)
             kernels.setdefault(name, []).append(numbers)
-        for name, found in sorted(kernels.items()):
-            registers, spilled, shared = zip(*found, strict=True)
+        for name, figures in sorted(kernels.items()):
+            registers, spilled, shared = zip(*figures, strict=True)
             yield {
                 "kernel": name,
                 "architecture": f"sm_{architecture}",
-                "variants": len(found),
+                "variants": len(figures),
                 "registers": max(registers),
                 "spilling": sum(size > 0 for size in spilled),
                 "spilled": max(spilled),

@@ -272,8 +272,10 @@ def curves(rows: Sequence[Row]) -> tuple[str, dict[int, list[Row]]]:
     independent = [row for row in rows if row["masks"] == "independent"]
     names = [row["case"] for row in independent]
     case = max(names, key=names.count)
-    own = sorted((r for r in independent if r["case"] == case), key=lambda row: row["density"])
-    return case, {b: [r for r in own if r["batch"] == b] for b in sorted({r["batch"] for r in own})}
+    of_case = sorted((r for r in independent if r["case"] == case), key=lambda row: row["density"])
+    return case, {
+        b: [r for r in of_case if r["batch"] == b] for b in sorted({r["batch"] for r in of_case})
+    }
 
 
 def density_figure(rows: Sequence[Row]) -> Picture:
@@ -282,15 +284,15 @@ def density_figure(rows: Sequence[Row]) -> Picture:
     lines, names = [], []
     figure = new_figure(2.7 + legend_height([""] * (len(by_batch) + 4)))
     axes = figure.add_subplot()
-    for color, (batch, own) in zip(COLORS, by_batch.items(), strict=False):
-        at = [r["density"] for r in own]
+    for color, (batch, of_batch) in zip(COLORS, by_batch.items(), strict=False):
+        at = [r["density"] for r in of_batch]
         lines += axes.plot(
-            at, [r["speedup"] for r in own], color=color, marker="o", markersize=3, lw=1.2
+            at, [r["speedup"] for r in of_batch], color=color, marker="o", markersize=3, lw=1.2
         )
         names.append(f"batch {batch:,}")
-        low, high = ([r[name] for r in own] for name in ("speedup_low", "speedup_high"))
+        low, high = ([r[name] for r in of_batch] for name in ("speedup_low", "speedup_high"))
         axes.fill_between(at, low, high, color=color, alpha=0.2)
-        axes.plot(at, [r["ceiling"] for r in own], color=color, ls="--", lw=0.8, alpha=0.6)
+        axes.plot(at, [r["ceiling"] for r in of_batch], color=color, ls="--", lw=0.8, alpha=0.6)
     lines += axes.plot([], [], color=INK, ls="--", lw=0.8)
     names.append("dense, equal MACs")
     for (name, points), marker in zip(digitised("fig5.2").items(), "+x", strict=True):
@@ -301,8 +303,10 @@ def density_figure(rows: Sequence[Row]) -> Picture:
     axes.set(yscale="log", xlabel="share of blocks kept", ylabel="speed-up over the dense product")
     plain_logarithms(axes.yaxis)
     legend_below(figure, lines, names)
-    said = "; ".join(f"batch {b:,}: {own[0]['speedup']:.1f}" for b, own in by_batch.items())
-    alt = f"Speed-up over density, {case}; at the lowest density {said}"
+    speeds = "; ".join(
+        f"batch {b:,}: {of_batch[0]['speedup']:.1f}" for b, of_batch in by_batch.items()
+    )
+    alt = f"Speed-up over density, {case}; at the lowest density {speeds}"
     return Picture(figure, "fig5.2", f"Speed-up over density, {case}.", alt)
 
 

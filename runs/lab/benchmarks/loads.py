@@ -57,7 +57,7 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
         # Tensors are objects too: as many of them, whose memory is one block's.
         kinds = {"warm": blocks[:1].expand_as(blocks).unbind(), "cold": blocks.unbind()}
         passes = {
-            name: products([found[number] for number in order]) for name, found in kinds.items()
+            name: products([blocks[number] for number in order]) for name, blocks in kinds.items()
         }
         times = seconds_in_turns(passes, rounds, 0.0, work_clock())
         warm, cold = (statistics.median(times[name]) / count for name in ("warm", "cold"))

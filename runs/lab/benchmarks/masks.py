@@ -70,11 +70,11 @@ def draw_pool(
     The density is the share of blocks kept, in (0, 1]; the kind is a name in `KINDS`.
     """
     generator = stream(0, f"kernel masks {kind}")
-    found = KINDS[kind]
-    tables = [keep_probabilities(found, n, density, generator) for n in num_blocks]
+    mask_kind = KINDS[kind]
+    tables = [keep_probabilities(mask_kind, n, density, generator) for n in num_blocks]
     pool = []
     for _ in range(passes):
-        classes = torch.randint(found.num_classes, (batch,), generator=generator)
+        classes = torch.randint(mask_kind.num_classes, (batch,), generator=generator)
         rows = [table[classes] for table in tables]
         pool.append([torch.rand(row.shape, generator=generator) < row for row in rows])
     return pool

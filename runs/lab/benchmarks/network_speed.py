@@ -114,13 +114,13 @@ def one_row_passes(
 
         return one(inputs, decide)
 
-    def given(turns: Iterator[Sequence[bool | Tensor]]) -> Tensor:
+    def given_masks(turns: Iterator[Sequence[bool | Tensor]]) -> Tensor:
         masks = next(turns)
         return one(inputs, lambda gate, *_: masks[gate])
 
     return {
         "gated": functools.partial(gated, itertools.cycle(taken)),
-        "given": functools.partial(given, itertools.cycle(taken)),
+        "given": functools.partial(given_masks, itertools.cycle(taken)),
         "dense": functools.partial(one, inputs, lambda *_: True),
     }
 
@@ -215,10 +215,10 @@ def measure(subject: Subject, batch: int, rounds: int, *, training: bool = False
         "load_average": load_average(),
         "rounds": len(times["gated"]),
     }
-    row |= {f"{n}_milliseconds": 1e3 * statistics.median(found) for n, found in times.items()}
+    row |= {f"{n}_milliseconds": 1e3 * statistics.median(seconds) for n, seconds in times.items()}
     if "given" in times:
-        given = quartiles_of_ratio(times["given"], times["dense"])[1]
-        row["of_saved_given"] = (1 - given) / (1 - passes.macs / passes.dense_macs)
+        time_share = quartiles_of_ratio(times["given"], times["dense"])[1]
+        row["of_saved_given"] = (1 - time_share) / (1 - passes.macs / passes.dense_macs)
     if "equal" in times:
         row["over_equal"] = quartiles_of_ratio(times["gated"], times["equal"])[1]
     return row

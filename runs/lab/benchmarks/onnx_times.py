@@ -43,7 +43,7 @@ class Case:
     """of the environment; the network learns along unless `weights` says otherwise."""
     agent: str = "reinforce"
     """a name in `ccenv.agents.AGENTS`."""
-    own: dict[str, Any] = field(default_factory=dict)
+    agent_settings: dict[str, Any] = field(default_factory=dict)
     """settings of the agent."""
     skips: bool = False
     """whether there is a form that skips."""
@@ -115,9 +115,9 @@ def exported(case: Case) -> SkippingClassifier:
     usual = {"weights": "cotrain"} | agent_class.env_defaults
     simulator = Simulator(ROWS, **(usual | case.settings))
     simulator.seed(0)
-    agent = agent_class(simulator, seed=0, **case.own)
+    agent = agent_class(simulator, seed=0, **case.agent_settings)
     agent.learn(case.images)
-    return SkippingClassifier.from_agent(agent, **case.own)
+    return SkippingClassifier.from_agent(agent, **case.agent_settings)
 
 
 def one_by_one(

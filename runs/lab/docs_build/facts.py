@@ -78,7 +78,7 @@ PROMISED: dict[str, str] = {
     "ccenv.runs.engine.study.Study": "",
 }
 """Names that do not change; an empty text: the first line of the docstring says what it is."""
-DICTIONARIES = tuple(name for name, said in PROMISED.items() if said)
+DICTIONARIES = tuple(name for name, about in PROMISED.items() if about)
 """Plain dictionaries, which have no page of their own."""
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "svhn": (3, 32, 32)}
 """Shape of an input of data sets that are downloaded."""
@@ -157,13 +157,13 @@ def outcome() -> str:
     """What a reward reads: the fields of an outcome, then its properties, in their own words."""
     (definition,) = ast.parse(inspect.getsource(StepOutcome)).body
     assert isinstance(definition, ast.ClassDef)
-    said = {}
+    texts = {}
     for part, below in itertools.pairwise(definition.body):
         if isinstance(part, ast.AnnAssign) and isinstance(below, ast.Expr):
-            said[ast.unparse(part.target)] = ast.literal_eval(below.value)
+            texts[ast.unparse(part.target)] = ast.literal_eval(below.value)
         elif isinstance(below, ast.FunctionDef):
-            said[below.name] = ast.get_docstring(below)
-    rows = [[code(name), " ".join(text.split()).removesuffix(".")] for name, text in said.items()]
+            texts[below.name] = ast.get_docstring(below)
+    rows = [[code(name), " ".join(text.split()).removesuffix(".")] for name, text in texts.items()]
     return grid(["field", "what"], rows)
 
 
@@ -174,11 +174,13 @@ def networks() -> str:
         builder = resolve(name, NETWORKS, "network")
         parameters = inspect.signature(builder).parameters.values()
         outer = MLP_SIZES if takes_features(builder) else ()
-        own = {p.name: p.default for p in parameters if p.name not in (*GIVEN, *outer)}
-        own = {
-            key: v for key, v in own.items() if v is not inspect.Parameter.empty and fits_json(v)
+        sizes_of = {p.name: p.default for p in parameters if p.name not in (*GIVEN, *outer)}
+        sizes_of = {
+            key: v
+            for key, v in sizes_of.items()
+            if v is not inspect.Parameter.empty and fits_json(v)
         }
-        sizes = " ".join(map(code, outer)) if outer else each(own)
+        sizes = " ".join(map(code, outer)) if outer else each(sizes_of)
         rows.append([code(name), first_line(builder), sizes])
     return grid(["network", "what it is", "sizes"], rows)
 
@@ -197,9 +199,9 @@ def observation_sizes() -> str:
     rows = []
     for (name, shape), network in zip(shapes.items(), built, strict=True):
         for kind in ("layer_input", "summary"):
-            found = make_observer(kind, network.eval(), shape)
+            observer = make_observer(kind, network.eval(), shape)
             rows.append(
-                [name, code(kind), cell_text(list(found.lengths[:-1])), str(found.obs_size)]
+                [name, code(kind), cell_text(list(observer.lengths[:-1])), str(observer.obs_size)]
             )
     return grid(["network", "observation", "columns that inform", "obs_size"], rows)
 
@@ -248,8 +250,8 @@ def info() -> str:
         2, dataset="synthetic", num_blocks=[4, 4], weights="cotrain", reward="lagrangian"
     )
     env.reset(seed=0)
-    found = [env.step(env.action_space.sample())[-1] for _ in range(2)]
-    first, last = found
+    infos = [env.step(env.action_space.sample())[-1] for _ in range(2)]
+    first, last = infos
     term = next(key for key in first if key.startswith("reward/"))
     # What a reward calls its own stands under one word.
     example = {"reward/<term>": term, "<number>": "price"}
@@ -265,9 +267,9 @@ def info() -> str:
 def api() -> str:
     """Every promised name with the first line of its docstring."""
     rows = []
-    for name, said in PROMISED.items():
+    for name, text in PROMISED.items():
         module, _, attribute = name.rpartition(".")
-        about = said or first_line(resolve(f"{module}:{attribute}", {}, "name"))
+        about = text or first_line(resolve(f"{module}:{attribute}", {}, "name"))
         rows.append([code(name), about])
     return grid(["name", "what"], rows)
 
@@ -275,12 +277,12 @@ def api() -> str:
 def tasks() -> str:
     """Every skill of the suite with its levels, budgets and the rule that scores 0."""
     rows = []
-    for skill, found in SKILLS.items():
-        own = list(ccenv.suite(skill))
-        budgets = sorted({task.episodes for task in own}, reverse=True)
-        levels = " ".join(f"**{t.level}**" if t.quick else t.level for t in own)
+    for skill, skill_record in SKILLS.items():
+        tasks_of = list(ccenv.suite(skill))
+        budgets = sorted({task.episodes for task in tasks_of}, reverse=True)
+        levels = " ".join(f"**{t.level}**" if t.quick else t.level for t in tasks_of)
         episodes = ", ".join(f"{budget:,}" for budget in budgets)
-        rows.append([code(skill), found.text, levels, episodes, own[0].rule])
+        rows.append([code(skill), skill_record.text, levels, episodes, tasks_of[0].rule])
     return grid(["skill", "what is varied", "levels", "episodes", "scores 0"], rows)
 
 

@@ -54,8 +54,8 @@ def target(link: str, page: PurePosixPath) -> tuple[PurePosixPath, str]:
     (PurePosixPath('runs/docs/design.md'), '#floors')
     """
     path, _, mark = link.partition(MARK)
-    found = PurePosixPath(os.path.normpath(page.parent / path))
-    return found, f"{MARK}{mark}" if mark else ""
+    target_path = PurePosixPath(os.path.normpath(page.parent / path))
+    return target_path, f"{MARK}{mark}" if mark else ""
 
 
 def absolute(text: str, page: PurePosixPath, address: str) -> str:

@@ -73,8 +73,8 @@ def as_text(whole: Mapping[str, Any]) -> str:
 
 def sources(text: str) -> list[tuple[str, str]]:
     """Kind and text of each cell of a notebook's file, whatever came out of it."""
-    found = json.loads(text)["cells"]
-    return [(cell["cell_type"], "".join(cell["source"])) for cell in found]
+    cells = json.loads(text)["cells"]
+    return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
 
 
 def differing_notebooks(root: Path, docs: PurePosixPath) -> dict[Path, str]:
@@ -120,23 +120,23 @@ def executed(text: str) -> str:
             f"expected nbclient and ipykernel to run notebooks, got {error}; "
             'pip install -e ".[docs]"'
         ) from error
-    found = nbformat.reads(text, as_version=4)
+    notebook = nbformat.reads(text, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         place = os.path.realpath(folder)
         client = nbclient.NotebookClient(
-            found,
+            notebook,
             timeout=TIMEOUT,
             resources={"metadata": {"path": place}},
             record_timing=False,
             coalesce_streams=True,
         )
         client.execute()
-    ran = json.loads(nbformat.writes(found))["cells"]
+    ran = json.loads(nbformat.writes(notebook))["cells"]
     whole = json.loads(text)
-    for cell, own in zip(whole["cells"], ran, strict=True):
+    for cell, ran_cell in zip(whole["cells"], ran, strict=True):
         if cell["cell_type"] == "code":
-            cell["execution_count"] = own["execution_count"]
-            cell["outputs"] = [kept(output, place) for output in own["outputs"]]
+            cell["execution_count"] = ran_cell["execution_count"]
+            cell["outputs"] = [kept(output, place) for output in ran_cell["outputs"]]
     return as_text(whole)
 
 

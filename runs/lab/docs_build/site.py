@@ -87,6 +87,8 @@ def build_site(source: Path, out: Path) -> int:
     return int(app.statuscode)
 
 
-def restructure(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+def restructure(
+    app: Any, what: str, name: str, documented: Any, options: Any, lines: list[str]
+) -> None:
     """Sphinx's event before a docstring is read."""
     as_restructured(lines)

@@ -102,7 +102,7 @@ class RealWorkError(BaseException):
 class Crash:
     """A command line or a call that ended without a name for what is wrong."""
 
-    given: Any
+    arguments: Any
     """what was given."""
     error: str
     """the exception, or the status."""
@@ -110,13 +110,13 @@ class Crash:
     """file and line that raised it; one crash a place is kept."""
 
 
-def crash_of(given: Any, error: BaseException) -> Crash:
+def crash_of(words: Any, error: BaseException) -> Crash:
     """A crash by its exception."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "ccenv" in frame.filename or "/runs/" in frame.filename]
     last = (ours or frames)[-1]
     where = f"{os.path.basename(last.filename)}:{last.lineno}"
-    return Crash(given, f"{type(error).__name__}: {error}"[:200], where)
+    return Crash(words, f"{type(error).__name__}: {error}"[:200], where)
 
 
 @contextlib.contextmanager
@@ -144,30 +144,30 @@ def replaced(place: str, error: BaseException) -> Any:
 
 
 @contextlib.contextmanager
-def silenced(said: io.StringIO) -> Iterator[None]:
+def silenced(stderr: io.StringIO) -> Iterator[None]:
     """Prints nothing, and keeps what goes to stderr."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(stderr):
         yield
 
 
-def came_of(given: Sequence[str]) -> str | Crash:
+def came_of(words: Sequence[str]) -> str | Crash:
     """Gives words to `ccenv`, in this process: `TAKEN`, `REFUSED` by name, or a crash."""
-    said = io.StringIO()
-    command = given[0]
+    stderr = io.StringIO()
+    command = words[0]
     with without_work(command):
         try:
-            with silenced(said):
-                status = cli.main(list(given))
+            with silenced(stderr):
+                status = cli.main(list(words))
         except WorkBeginsError:
             return TAKEN
         except SystemExit as left:
             status = left.code if isinstance(left.code, int) else 1
         except (Exception, RealWorkError) as error:
-            return crash_of(list(given), error)
-    is_named = status in STATUSES and "Traceback" not in said.getvalue()
-    is_told = status != 2 or bool(said.getvalue().strip())
+            return crash_of(list(words), error)
+    is_named = status in STATUSES and "Traceback" not in stderr.getvalue()
+    is_told = status != 2 or bool(stderr.getvalue().strip())
     if not (is_named and is_told):
-        return Crash(list(given), f"status {status}: {said.getvalue()[-100:]}", command)
+        return Crash(list(words), f"status {status}: {stderr.getvalue()[-100:]}", command)
     return REFUSED if status == 2 else TAKEN
 
 
@@ -188,10 +188,10 @@ def options_of(command: str) -> tuple[str, ...]:
 @functools.cache
 def setting_names() -> tuple[str, ...]:
     """Names of settings of the programs, the environment and some agents."""
-    own = [n for agent in ("reinforce", "rloo", "sb3_ppo", "condnet", "gumbel") for n in
+    agent_names = [n for agent in ("reinforce", "rloo", "sb3_ppo", "condnet", "gumbel") for n in
            agent_parameters(find_agent(agent))[0]]  # fmt: skip
-    known = {*own, *setting_defaults(), *Program.__dataclass_fields__, "context", "x"}
-    return tuple(sorted({*known, "reward_kwargs.cost_weight", "network_kwargs.depth"}))
+    names = {*agent_names, *setting_defaults(), *Program.__dataclass_fields__, "context", "x"}
+    return tuple(sorted({*names, "reward_kwargs.cost_weight", "network_kwargs.depth"}))
 
 
 @functools.cache

@@ -27,7 +27,7 @@ class Harm:
     """"bit 3 of byte 71 flipped"."""
     came: str
     """`NOTICED` (refused by name), `HARMLESS` (read as before), `BELIEVED` or `CRASHED`."""
-    said: str
+    error: str
     """the exception, if there was one."""
 
 
@@ -75,9 +75,9 @@ def judged(kind: Kind, before: Any) -> tuple[str, str]:
 def harm_many(kind: Kind, times: int, seed: int) -> tuple[Counter[str], list[Harm]]:
     """Harms a file so many times: how often which came, and those that should not have come."""
     numbers = random.Random(seed)
-    found = [harmed(kind, numbers) for _ in range(times)]
-    return Counter(one.came for one in found), [
-        one for one in found if one.came in (BELIEVED, CRASHED)
+    harms = [harmed(kind, numbers) for _ in range(times)]
+    return Counter(one.came for one in harms), [
+        one for one in harms if one.came in (BELIEVED, CRASHED)
     ]
 
 
@@ -89,11 +89,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options) -> Iterator[Row]:
     """Damages one file of every kind again and again, and reads it."""
-    with tempfile.TemporaryDirectory(prefix="ccenv-damage-") as own:
-        for name, kind in kinds(Path(own)).items():
+    with tempfile.TemporaryDirectory(prefix="ccenv-damage-") as folder:
+        for name, kind in kinds(Path(folder)).items():
             came, bad = harm_many(kind, options.times, options.seed)
             for harm in bad:
-                print(f"{name}: {harm.what}: {harm.came} {harm.said}", file=sys.stderr)
+                print(f"{name}: {harm.what}: {harm.came} {harm.error}", file=sys.stderr)
             yield {"file": name, "changes": options.times} | {c: came[c] for c in CAME}
 
 

@@ -93,7 +93,7 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
 
 
-def stepped(view: Any, action: Any = None, **given: Any) -> None:
+def stepped(view: Any, action: Any = None, **arguments: Any) -> None:
     """Resets a view and steps it once."""
     env = view(**WORLD) if view is ccenv.BlockSelectionEnv else view(4, **WORLD)
     try:
@@ -101,7 +101,7 @@ def stepped(view: Any, action: Any = None, **given: Any) -> None:
             env.reset()
             env.step(action)
         else:
-            env.reset(**given)
+            env.reset(**arguments)
             env.step(env.action_space.sample() if action is None else action)
     finally:
         env.close()
@@ -114,9 +114,9 @@ def learned(num_images: Any) -> None:
 
 def own_split(images: Any, labels: Any) -> None:
     """A user's arrays as data."""
-    given = {"train": (images, labels), "test": (images, labels)}
-    check_given(given)
-    given_split(given, "train", "odd")
+    dataset = {"train": (images, labels), "test": (images, labels)}
+    check_given(dataset)
+    given_split(dataset, "train", "odd")
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
@@ -136,7 +136,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = 
         "weight": torch.zeros(8, 8), "bias": torch.zeros(8)}),
     "explain_backend": (ccenv.explain_backend, lambda: {"x": ROW, "weight": torch.zeros(8, 8)}),
     "GatedMLP": (ccenv.GatedMLP, lambda: {"in_features": 8, "num_blocks": (2,)}),
-    "GatedMLP.forward": (lambda **given: ccenv.GatedMLP(8, (2,), 4, 3)(**given), lambda: {
+    "GatedMLP.forward": (lambda **arguments: ccenv.GatedMLP(8, (2,), 4, 3)(**arguments), lambda: {
         "inputs": ROW, "masks": [torch.ones(1, 2, dtype=torch.bool)]}),
     "GatedSequential": (ccenv.GatedSequential, lambda: {"stem": nn.Identity(),
         "parts": [ccenv.Exit(nn.Linear(8, 3))], "head": nn.Linear(8, 3), "example": ROW}),
@@ -182,8 +182,8 @@ def of_table(name: str) -> tuple[Callable[..., Any], Iterable[str]]:
         made = functools.partial(resolve(entry, AGENTS, "agent"), world(), seed=0)
         return made, agent_parameters(find_agent(entry))[0]
     if kind == "reward":
-        found = resolve(entry, REWARDS, "reward")
-        return lambda **odd: make_reward(entry, odd), reward_parameters(found) or ()
+        reward = resolve(entry, REWARDS, "reward")
+        return lambda **odd: make_reward(entry, odd), reward_parameters(reward) or ()
 
     def network(**odd: Any) -> Simulator:
         return Simulator(4, **WORLD, network=entry, network_kwargs=SMALL[entry] | odd)
@@ -196,8 +196,10 @@ def parameters_of(name: str) -> list[str]:
     if name not in FUNCTIONS:
         return sorted({*of_table(name)[1], "x"})
     function, sound = FUNCTIONS[name]
-    found = inspect.signature(function).parameters.values()
-    plain = [one.name for one in found if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+    parameters = inspect.signature(function).parameters.values()
+    plain = [
+        one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+    ]
     return sorted({*plain, *sound()} - {"view"})
 
 
@@ -220,9 +222,9 @@ def is_worded(error: BaseException) -> bool:
     return is_ours and is_raised and 0 < len(text) <= 1000 and len(text.splitlines()) < 4
 
 
-def came_of(given: tuple[str, Mapping[str, Any]]) -> str | Crash:
+def came_of(call: tuple[str, Mapping[str, Any]]) -> str | Crash:
     """Calls a function: `TAKEN`, `REFUSED` in words, or a crash."""
-    name, odd = given
+    name, odd = call
     function, sound = FUNCTIONS[name] if name in FUNCTIONS else (of_table(name)[0], dict)
     places = (*WORK["train"], *WORK["compare"], "torch:Tensor.backward")
     with contextlib.ExitStack() as stack:
@@ -240,7 +242,7 @@ def came_of(given: tuple[str, Mapping[str, Any]]) -> str | Crash:
             # A class that is given what no command line lets through may leave types to Python.
             is_named = name not in FUNCTIONS and isinstance(error, NAMED)
             is_told = is_theirs or is_large or is_named or is_worded(error)
-            return REFUSED if is_told else crash_of(given, error)
+            return REFUSED if is_told else crash_of(call, error)
     return TAKEN
 
 

@@ -68,14 +68,14 @@ def fuzz(
     came: Counter[str] = Counter()
     crashes: dict[str, Crash] = {}
 
-    def try_one(given: Any) -> None:
-        found = came_of(given)
-        if isinstance(found, Crash):
-            if found.where not in crashes:
-                crashes[found.where] = found
-                tell(found)
-            found = CRASHED
-        came[found] += 1
+    def try_one(example: Any) -> None:
+        outcome = came_of(example)
+        if isinstance(outcome, Crash):
+            if outcome.where not in crashes:
+                crashes[outcome.where] = outcome
+                tell(outcome)
+            outcome = CRASHED
+        came[outcome] += 1
 
     with contextlib.suppress(KeyboardInterrupt):
         while came.total() < most and time.monotonic() < end:
@@ -102,9 +102,9 @@ def drawn(strategy: Any, try_one: Callable[[Any], None], count: int, seed: int) 
 @contextlib.contextmanager
 def copied(samples: Path) -> Iterator[None]:
     """Works in a copy of a folder: what odd words overwrite is sound again for the next ones."""
-    with tempfile.TemporaryDirectory(prefix="ccenv-fuzz-") as own:
+    with tempfile.TemporaryDirectory(prefix="ccenv-fuzz-") as folder:
         # Deep enough that `../x` is inside, too.
-        place = shutil.copytree(samples, Path(own) / "deep" / "place")
+        place = shutil.copytree(samples, Path(folder) / "deep" / "place")
         with apart(place):
             yield
 
@@ -150,7 +150,7 @@ def samples(folder: Path) -> None:
 
 def tell(crash: Crash) -> None:
     """Prints a crash."""
-    print(f"{crash.where}: {crash.error}: {crash.given!r}"[:600], file=sys.stderr, flush=True)
+    print(f"{crash.where}: {crash.error}: {crash.arguments!r}"[:600], file=sys.stderr, flush=True)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -163,18 +163,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options) -> Iterator[Row]:
     """Gives odd command lines and arguments within a time."""
-    with tempfile.TemporaryDirectory(prefix="ccenv-fuzz-") as own:
-        with apart(Path(own)):
-            samples(Path(own))
+    with tempfile.TemporaryDirectory(prefix="ccenv-fuzz-") as folder:
+        with apart(Path(folder)):
+            samples(Path(folder))
         limit_memory()
-        place = functools.partial(copied, Path(own))
+        place = functools.partial(copied, Path(folder))
         for name in options.what:
             strategy, came_of = KINDS[name]
             seconds = 60 * options.minutes / len(options.what)
-            found = fuzz(strategy(), came_of, options.most, seconds, options.seed, place, tell)
-            counts = {came: found.came[came] for came in CAME}
-            minutes = found.seconds / 60
-            yield {"what": name, "given": found.came.total(), **counts, "minutes": minutes}
+            outcome = fuzz(strategy(), came_of, options.most, seconds, options.seed, place, tell)
+            counts = {came: outcome.came[came] for came in CAME}
+            minutes = outcome.seconds / 60
+            yield {"what": name, "given": outcome.came.total(), **counts, "minutes": minutes}
 
 
 FUZZ = Experiment(

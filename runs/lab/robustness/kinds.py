@@ -69,7 +69,7 @@ def of_a_run(folder: Path) -> dict[str, Kind]:
     masks = checkpoint / run_folder.MASKS
     kept = checkpoint / "classifier.safetensors"
     of_policy, of_network = run_folder.AGENT, run_folder.NETWORK
-    found = {
+    kinds = {
         "result of a run": Kind(place / run_folder.RESULT, lambda: own_result(job)),
         "its settings": Kind(place / run_folder.CONFIG, lambda: stored_config(place)),
         "its policy": Kind(
@@ -87,7 +87,7 @@ def of_a_run(folder: Path) -> dict[str, Kind]:
             place / run_folder.CONFIG, lambda: read_config(place / run_folder.CONFIG), False
         ),
     }
-    return found | {"checkpoint": of_a_checkpoint(job.plan, folder / "stopped")}
+    return kinds | {"checkpoint": of_a_checkpoint(job.plan, folder / "stopped")}
 
 
 def of_a_checkpoint(plan: Plan, folder: Path) -> Kind:
@@ -162,6 +162,6 @@ def digest_of_tree(tree: Any) -> str:
 
 def digest_of_split(path: Path) -> str:
     """A hash of all images and labels of a file."""
-    found = [npz_split(path, "packed", split) for split in SPLITS]
-    tensors = [tensor for one in found for tensor in one.tensors()]
+    splits = [npz_split(path, "packed", split) for split in SPLITS]
+    tensors = [tensor for one in splits for tensor in one.tensors()]
     return digest({str(number): tensor for number, tensor in enumerate(tensors)})

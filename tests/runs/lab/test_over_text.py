@@ -53,7 +53,7 @@ def test_no_policy_and_no_plan_is_above_the_bound_which_is_the_best_of_all_plays
 
 
 def test_the_best_choices_of_experts_are_the_best_of_all_that_there_are(cheap):
-    seen, price = over_text_experts.known(EXPERTS.simulator(0.5), "train", 3), 0.05
+    seen, price = over_text_experts.try_experts(EXPERTS.simulator(0.5), "train", 3), 0.05
     plans = itertools.product(range(3), repeat=EXPERTS.length)
 
     def played(plan):
@@ -192,7 +192,7 @@ def test_a_rule_knows_the_surprise_of_the_symbol_that_it_reads(cheap):
 
 def test_a_rule_on_what_experts_are_worth_earns_what_the_environment_pays(cheap):
     price, rows, choose = 0.3, torch.arange(4), over_text_experts.with_bonus(0.1)
-    seen = over_text_experts.known(EXPERTS.simulator(price), "train", 4)
+    seen = over_text_experts.try_experts(EXPERTS.simulator(price), "train", 4)
     likely, missed = over_text_experts.play(seen, choose, EXPERTS.fast_memory)
     simulator = EXPERTS.simulator(price, 4)
     observation, paid = simulator.begin(rows), 0.0

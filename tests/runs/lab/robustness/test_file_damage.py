@@ -13,5 +13,5 @@ def test_a_damaged_file_of_any_kind_is_noticed_or_read_as_before(tmp_path, monke
         assert came[NOTICED] + came[HARMLESS] + came[BELIEVED] + came[CRASHED] == 25
         if kind.is_sealed:
             assert came[NOTICED] >= 12, name
-        bad |= {f"{name}: {harm.what}": harm.said for harm in found}
+        bad |= {f"{name}: {harm.what}": harm.error for harm in found}
     assert not bad
