@@ -326,6 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_shipped(network, options.name, errors, versions(), path)
     print(
         f"{path}: error {100 * errors.validation_error:.2f} % (validation), "
-        f"{100 * errors.test_error:.2f} % (test), {100 * measures.half_error:.2f} % (test, half kept)"
+        f"{100 * errors.test_error:.2f} % (test), "
+        f"{100 * errors.half_error:.2f} % (test, half kept)"
     )
     return 0
