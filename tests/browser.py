@@ -30,6 +30,6 @@ def said_by(text, folder, script="", *arguments):
     options = ("--virtual-time-budget=5000", "--dump-dom", *arguments)
     profile = f"--user-data-dir={folder}/profile"
     done = browse((folder / "page.html").as_uri(), profile, *options)
-    found = re.search(r'data-said="([^"]*)"', done.stdout)
-    assert found, done.stderr
-    return json.loads(html.unescape(found[1])), done.stderr
+    match = re.search(r'data-said="([^"]*)"', done.stdout)
+    assert match, done.stderr
+    return json.loads(html.unescape(match[1])), done.stderr

@@ -41,8 +41,8 @@ def shared_cache(tmp_path_factory):
     if "CCENV_CACHE" in os.environ:
         yield
         return
-    own = tmp_path_factory.getbasetemp()
-    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else run_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(folder / "ccenv-cache"))
         yield

@@ -50,7 +50,7 @@ def evaluation(split, mode, error, macs=100.0, cost=0.1, density=(0.1,)):
 
 def result(agent, seed, macs, error, validation=None, *, environment=None, cost=0.1, **more):
     """What a comparison reads of a run; each seed has a thousandth more errors."""
-    known = error if validation is None else validation
+    of_validation = error if validation is None else validation
     settings = {"environment": {"dataset": "mnist"} | (environment or {}), "agent_settings": {}}
     one = {
         "agent": agent,
@@ -59,7 +59,7 @@ def result(agent, seed, macs, error, validation=None, *, environment=None, cost=
         "evaluations": [
             evaluation("test", "sampled", error + 0.001 * seed, macs, cost),
             evaluation("test", "mode", error + 0.001 * seed, macs, cost),
-            evaluation("validation", "sampled", known + 0.001 * seed, macs, cost),
+            evaluation("validation", "sampled", of_validation + 0.001 * seed, macs, cost),
         ],
         "latency": [{"batch_size": size, "milliseconds": macs / 1000} for size in (1, 256)],
         "settings": settings,
@@ -109,28 +109,30 @@ def drawn_views(results, folder, draw="sampled"):
 
 def compared(sweep, result_of, missing=()):
     """A comparison of the results of its jobs, without rows of these labels."""
-    found = jobs.make_jobs(sweep, "unused")
+    all_jobs = jobs.make_jobs(sweep, "unused")
     done = (
-        sweep_runs.Finished(job.label, result_of(job)) for job in found if job.label not in missing
+        sweep_runs.Finished(job.label, result_of(job))
+        for job in all_jobs
+        if job.label not in missing
     )
-    absent = (job for job in found if job.label in missing)
+    absent = (job for job in all_jobs if job.label in missing)
     return sweep_runs.SweepRuns(sweep, tuple(done), tuple(absent))
 
 
 def whole_result(job, error=0.1, cost=0.2):
     """What a whole report can be made of: the result of a job."""
     seed, blocks = job.plan.program.seed, job.plan.environment["num_blocks"]
-    found = result(job.agent, seed, 40_000.0, error)
-    for verdict in found["evaluations"]:
+    whole = result(job.agent, seed, 40_000.0, error)
+    for verdict in whole["evaluations"]:
         verdict |= {"compute_cost": cost, "total_cost": cost + 0.05}
         verdict |= {"macs": 200_000 * verdict["total_cost"]}
         verdict |= {"density": [cost] * len(blocks)}
-    for pass_ in found["latency"]:
+    for pass_ in whole["latency"]:
         pass_ |= {"dense_milliseconds": 1.0, "speedup": 2.0, "num_threads": 1}
         pass_ |= {"speedup_low": 1.0, "speedup_high": 3.0}
-    (validation,) = (e for e in found["evaluations"] if e["split"] == "validation")
+    (validation,) = (e for e in whole["evaluations"] if e["split"] == "validation")
     curve = [{"images_seen": n, **validation} for n in (0, 40_000, 80_000, 120_000)]
-    return found | {
+    return whole | {
         "env": job.plan.program.env,
         "reward": job.plan.environment["reward"],
         "settings": json.loads(json.dumps(job.plan.config())),

@@ -77,22 +77,22 @@ def tree_of(path):
 @functools.cache
 def imported_modules(path):
     """Modules of the project that a file imports, anywhere in it: `from a import b` may be a.b."""
-    found = set()
+    modules = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} imports by a relative name"
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            known = inner & set(MODULES)
+            submodules = inner & set(MODULES)
             # Names of a package itself beside modules of it count as an import of the package.
-            found |= known if known == inner else known | {node.module}
-    names = {name.split(".")[0] for name in found} & set(FOLDERS)
+            modules |= submodules if submodules == inner else submodules | {node.module}
+    names = {name.split(".")[0] for name in modules} & set(FOLDERS)
     assert names <= {"ccenv"}, f"{path.name} imports a folder of the checkout: {names}"
     if path == ROOT / "ccenv" / "__init__.py":
         # `ccenv.train` and its like: imported on use, and for the type checker.
-        found -= {"ccenv.runs.api", "ccenv.runs.comparing"}
-    return {name for name in found if name.split(".")[0] == "ccenv"}
+        modules -= {"ccenv.runs.api", "ccenv.runs.comparing"}
+    return {name for name in modules if name.split(".")[0] == "ccenv"}
 
 
 def is_annex(name):
@@ -129,12 +129,12 @@ def imports_between_folders(package):
 
 def test_every_folder_with_folders_has_a_line_that_names_them():
     named = {package: sorted(line.split()) for package, line in FLOORS.items()}
-    found = {}
+    below = {}
     for name in sorted(PACKAGES - {"ccenv"}):
         parent, _, folder = name.rpartition(".")
-        found.setdefault(parent, []).append(folder)
-    alone = {package for package, folders in found.items() if len(folders) == 1}
-    assert named == {package: f for package, f in found.items() if package not in alone}
+        below.setdefault(parent, []).append(folder)
+    alone = {package for package, folders in below.items() if len(folders) == 1}
+    assert named == {package: f for package, f in below.items() if package not in alone}
 
 
 @pytest.mark.parametrize("package", FLOORS)
@@ -333,7 +333,7 @@ def test_a_checkout_without_symbolic_links_finds_all_three_folders(tmp_path):
 def setup_of(monkeypatch, command):
     """What setup.py asks of setuptools."""
     asked = {}
-    monkeypatch.setattr("setuptools.setup", lambda **given: asked.update(given))
+    monkeypatch.setattr("setuptools.setup", lambda **settings: asked.update(settings))
     monkeypatch.setattr(sys, "argv", ["setup.py", command])
     monkeypatch.chdir(ROOT)
     runpy.run_path(str(ROOT / "setup.py"))

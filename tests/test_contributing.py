@@ -137,7 +137,7 @@ def recipe_of_parsers():
     return ", ".join(re.findall(r"`(\w+=[^`]+)`", line)).replace("NAME", "added")
 
 
-def said(capsys, *words):
+def printed_by(capsys, *words):
     """What a command prints, if it goes well."""
     assert cli.main([str(word) for word in words]) == 0, capsys.readouterr().err
     return capsys.readouterr().out
@@ -153,12 +153,12 @@ def said(capsys, *words):
     ],
 )
 def test_what_is_added_is_listed_with_its_settings(kind, name, shown, added, capsys):
-    assert shown in json.dumps(json.loads(said(capsys, "list", kind, name, "--json"))[name])
+    assert shown in json.dumps(json.loads(printed_by(capsys, "list", kind, name, "--json"))[name])
 
 
 def test_a_command_that_is_added_runs(added, capsys):
     assert recipe_of_parsers().startswith('prog="ccenv added"')
-    assert said(capsys, "added", "you") == "hello you\n"
+    assert printed_by(capsys, "added", "you") == "hello you\n"
 
 
 @pytest.mark.parametrize("command", ["train", "suite"])
@@ -186,10 +186,10 @@ def test_what_is_added_is_trained_exported_validated_and_compared_by_name(added,
     settings = tomllib.loads(STUDY)["settings"]
     words = [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
     place = [f"--{kind}-dir={added / kind}" for kind in ("log", "report", "results")]
-    given = [*words, "added_rate=0.2", f"log_dir={added / 'log'}", "--export"]
-    said(capsys, "train", "added", *given)
-    assert "✅" in said(capsys, "validate", added / "log")
-    assert "\nadded " in said(capsys, "compare", "added_study", "--no-run", "--page", *place)
+    training = [*words, "added_rate=0.2", f"log_dir={added / 'log'}", "--export"]
+    printed_by(capsys, "train", "added", *training)
+    assert "✅" in printed_by(capsys, "validate", added / "log")
+    assert "\nadded " in printed_by(capsys, "compare", "added_study", "--no-run", "--page", *place)
     [table] = (added / "report").rglob("added.md")
     assert "Runs that were added" in table.read_text()
 

@@ -142,8 +142,8 @@ def doors_in(node, imported, where=""):
         inner = where
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             inner = f"{where}.{child.name}".strip(".")
-        if isinstance(child, ast.Call) and (found := turns_into_code(child, imported)):
-            yield where, found
+        if isinstance(child, ast.Call) and (callee := turns_into_code(child, imported)):
+            yield where, callee
         if isinstance(child, ast.Import | ast.ImportFrom):
             names = [getattr(child, "module", None) or "", *(alias.name for alias in child.names)]
             packages = {name.partition(".")[0] for name in names}
@@ -156,8 +156,8 @@ def doors_in(node, imported, where=""):
 
 def names_imported(tree):
     """Names that a file's imports bind."""
-    found = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-    return {(a.asname or a.name).partition(".")[0] for node in found for a in node.names}
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    return {(a.asname or a.name).partition(".")[0] for node in imports for a in node.names}
 
 
 @functools.cache
@@ -293,8 +293,8 @@ def test_what_the_table_holds_is_stored_under_the_tables_own_path():
     for kind in ("agent", "network", "reward", "dataset", "transform"):
         for entry in import_object(TABLES[kind], "table").values():
             path = path_of_entry(entry)
-            found = import_object(path, kind)
-            assert f"{found.__module__}:{found.__qualname__}" == path
+            target = import_object(path, kind)
+            assert f"{target.__module__}:{target.__qualname__}" == path
             check_named({"name": path}, {"name": kind})
 
 
@@ -461,5 +461,5 @@ def test_a_sound_classifier_beside_hostile_settings_does_not_open_their_data(
 
 
 def test_a_run_that_names_the_canary_is_plotted_without_its_weights(exported, canary, tmp_path):
-    found = gather_folders([hostile_run(exported, tmp_path / "seed-0")], "plot")
-    assert found.rows[0]["dataset"] == HOSTILE[0]
+    comparison = gather_folders([hostile_run(exported, tmp_path / "seed-0")], "plot")
+    assert comparison.rows[0]["dataset"] == HOSTILE[0]

@@ -279,8 +279,8 @@ def test_a_whole_training_has_the_cores_curve_and_verdict(
         optimizers.append(of_network)
     train, test = minimal.bundled_digits()
     settings_ = num_images, rows, cost_weight, seed
-    found = minimal.train(network, policy, loss, optimizers, train, *settings_)
-    for row, expected in zip(found, curve, strict=True):
+    trained = minimal.train(network, policy, loss, optimizers, train, *settings_)
+    for row, expected in zip(trained, curve, strict=True):
         for name in ("return", "nll", "compute_cost"):
             assert row[name] == pytest.approx(expected[f"episode/{name}"], rel=1e-3, abs=1e-4)
     for draws, deterministic in ((stream(0, "evaluation masks"), False), (None, True)):
@@ -301,7 +301,9 @@ def test_it_trains_and_prints_error_and_cost(capsys, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     train = functools.partial(minimal.train, batch_size=128)
     monkeypatch.setattr(
-        minimal, "train", lambda *given, num_images: train(*given, num_images=num_images // 4)
+        minimal,
+        "train",
+        lambda *arguments, num_images: train(*arguments, num_images=num_images // 4),
     )
     minimal.main()
     *_, sampled, greedy = capsys.readouterr().out.splitlines()

@@ -61,8 +61,8 @@ def commands(page):
 def links(text):
     """Where the links of a text lead, without the marks of headings; code has none."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    found = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r'src(?:set)?="([^"]+)"', prose)
-    return [to for to in found if "://" not in to]
+    targets = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r'src(?:set)?="([^"]+)"', prose)
+    return [to for to in targets if "://" not in to]
 
 
 def name_of(page):
@@ -135,20 +135,20 @@ def test_the_trainings_of_a_page_run(command, folder, monkeypatch, capsys):
         pytest.importorskip("transformers", reason="transformers is not installed")
     own_data(folder)
     split_files(TRAININGS[command], folder, monkeypatch)
-    own = {*SMALL, "log_dir"}
+    replaced = {*SMALL, "log_dir"}
     words = shlex.split(command.replace(TEXT, NOTES))[1:]
-    given = [word for word in words if word.split("=")[0] not in own]
+    kept = [word for word in words if word.split("=")[0] not in replaced]
     small = [f"{name}={value}" for name, value in SMALL.items()]
-    assert cli.main([*given, *small, f"log_dir={folder}/logs"]) == 0
-    found = len(list(folder.rglob("result.json")))
-    assert found == 1
+    assert cli.main([*kept, *small, f"log_dir={folder}/logs"]) == 0
+    num_results = len(list(folder.rglob("result.json")))
+    assert num_results == 1
 
 
 def test_every_command_of_a_page_is_run_here_or_known_to_be_run_by_hand():
-    known = [f"ccenv {name}" for name in COMMANDS]
+    names = [f"ccenv {name}" for name in COMMANDS]
     for page in PAGES:
         for command in commands(page):
-            assert command.startswith((*known, *BY_HAND)), (page, command)
+            assert command.startswith((*names, *BY_HAND)), (page, command)
 
 
 def test_every_relative_link_leads_somewhere():
@@ -226,18 +226,20 @@ def test_a_notebook_comes_with_what_its_cells_said(name):
     code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     assert all(cell["outputs"] for cell in code)
-    said = json.dumps([cell["outputs"] for cell in code]).lower()
-    assert not [trace for trace in ("error:", "traceback", "/tmp/") if trace in said]
+    outputs = json.dumps([cell["outputs"] for cell in code]).lower()
+    assert not [trace for trace in ("error:", "traceback", "/tmp/") if trace in outputs]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name, tmp_path):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    found = nbformat.read(DOCS / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.read(DOCS / "notebooks" / f"{name}.ipynb", as_version=4)
     here = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(found, timeout=600, resources=here).execute()
-    assert not [o for c in found.cells for o in c.get("outputs", []) if "error:" in str(o).lower()]
+    nbclient.NotebookClient(notebook, timeout=600, resources=here).execute()
+    assert not [
+        o for c in notebook.cells for o in c.get("outputs", []) if "error:" in str(o).lower()
+    ]
 
 
 @pytest.mark.slow

@@ -346,12 +346,12 @@ FAULTS = [
 def function_at(place):
     """The plain function of a place, whatever it is wrapped in."""
     module, _, names = place.partition(":")
-    found = importlib.import_module(module)
+    function = importlib.import_module(module)
     for name in names.split("."):
-        found = inspect.getattr_static(found, name)
+        function = inspect.getattr_static(function, name)
     for inside in ("fget", "func", "__func__"):
-        found = getattr(found, inside, found)
-    return inspect.unwrap(found)
+        function = getattr(function, inside, function)
+    return inspect.unwrap(function)
 
 
 def codes_in(code):
@@ -371,12 +371,12 @@ def planted(one):
     assert part.count(one.right) == whole.count(part) == 1, f"not once: {one.right!r}"
     wrong = whole.replace(part, part.replace(one.right, one.wrong))
     compiled = codes_in(compile(wrong, module.__file__, "exec"))
-    own, name = function.__code__, function.__code__.co_qualname
+    sound, name = function.__code__, function.__code__.co_qualname
     [function.__code__] = [code for code in compiled if code.co_qualname == name]
     try:
         yield
     finally:
-        function.__code__ = own
+        function.__code__ = sound
 
 
 def holds(name, folder):

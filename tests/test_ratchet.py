@@ -21,9 +21,9 @@ def modules_of(part):
 
 def members_of(name, module):
     """Members that a class of a module defines or declares, private ones left out."""
-    [found] = [n for n in tree_of(MODULES[module]).body if getattr(n, "name", "") == name]
-    targets = (getattr(n, "target", None) for n in found.body)
-    names = [getattr(n, "name", "") for n in found.body]
+    [definition] = [n for n in tree_of(MODULES[module]).body if getattr(n, "name", "") == name]
+    targets = (getattr(n, "target", None) for n in definition.body)
+    names = [getattr(n, "name", "") for n in definition.body]
     names += [target.id for target in targets if isinstance(target, ast.Name)]
     return [name for name in names if name and not name.startswith("_")]
 

@@ -112,11 +112,11 @@ def sentences(code):
 def test_strings_of_the_code_have_no_private_words():
     codes = {path.relative_to(ROOT).as_posix(): path.read_text() for path in CODE}
     assert len(codes) > 200
-    found = [
+    places = [
         f"{name}:{line} {word}"
         for name, code in codes.items()
         if PRIVATE_WORD.search(code.lower())
         for line, text in sentences(code)
         for word in PRIVATE_WORD.findall(text)
     ]
-    assert not found
+    assert not places

@@ -54,10 +54,10 @@ PRICED = {"reward_kwargs": {"cost_weight": 0.5}}
 
 def make_agent(name, rows=128, seed=0, env_settings=None, probe="blocks", **settings):
     """An agent in the environment of a probe, or of settings that name a network."""
-    agent_class, own = resolve(name, AGENTS, "agent"), env_settings or {}
+    agent_class, settings_of_env = resolve(name, AGENTS, "agent"), env_settings or {}
     environment = STREAM if probe == "stream" else OPTIMA[probe][0]
-    environment = {} if "network" in own else environment
-    wishes = environment | PRICED | agent_class.env_defaults | own
+    environment = {} if "network" in settings_of_env else environment
+    wishes = environment | PRICED | agent_class.env_defaults | settings_of_env
     env = BlockSelectionVectorEnv(rows * wishes.get("group_size", 1), **wishes)
     env.reset(seed=seed)
     return agent_class(env, seed=seed, **settings)
@@ -80,5 +80,5 @@ def share_of_optimal_masks(agent, probe="blocks"):
     _, _, steps = walk(simulator, agent, None, torch.arange(256))
     best = OPTIMA[probe][1](simulator.data.batch(torch.arange(256))[0])
     hits = [(s.outcome.mask == b).all(dim=1) for s, b in zip(steps, best, strict=True)]
-    found = torch.stack(hits)
-    return (found if probe == "blocks" else found.all(dim=0)).float().mean().item()
+    are_best = torch.stack(hits)
+    return (are_best if probe == "blocks" else are_best.all(dim=0)).float().mean().item()

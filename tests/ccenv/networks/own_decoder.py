@@ -33,8 +33,8 @@ class Layer(nn.Module):
         self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU())
         self.mlp.append(nn.Linear(2 * width, width))
 
-    def forward(self, hidden_states, attention_mask=None, **given):
-        y, _ = self.attn(self.norm(hidden_states), attention_mask=attention_mask, **given)
+    def forward(self, hidden_states, attention_mask=None, **options):
+        y, _ = self.attn(self.norm(hidden_states), attention_mask=attention_mask, **options)
         x = hidden_states + y
         return x + self.mlp(x)
 

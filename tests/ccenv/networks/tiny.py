@@ -63,8 +63,8 @@ def linear_after_maps():
 
 
 def tokens_of(**sizes):
-    given = {"num_blocks": (4, 3), "block_size": (2, 4), "embedding_size": 3, "look_tokens": 2}
-    return TokenMLP(WINDOW, SYMBOLS, **given | sizes)
+    usual = {"num_blocks": (4, 3), "block_size": (2, 4), "embedding_size": 3, "look_tokens": 2}
+    return TokenMLP(WINDOW, SYMBOLS, **usual | sizes)
 
 
 def images(name, shape, **settings):

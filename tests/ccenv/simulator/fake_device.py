@@ -124,9 +124,9 @@ class FakeDevice(TorchDispatchMode):
     def counting(self):
         """Two counters, by line, of what happens within: waits, and copies that are only queued."""
         before = self.waits, self.copies
-        self.waits, self.copies = found = Counter(), Counter()
-        yield found
-        self.waits, self.copies = (a + b for a, b in zip(before, found, strict=True))
+        self.waits, self.copies = counters = Counter(), Counter()
+        yield counters
+        self.waits, self.copies = (a + b for a, b in zip(before, counters, strict=True))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -150,8 +150,8 @@ class FakeDevice(TorchDispatchMode):
     def _placed(self, result, wrapped, goes):
         if not isinstance(result, torch.Tensor) or not goes:
             return result
-        known = wrapped.get(id(result))
-        return DeviceTensor(result) if known is None else known
+        device_tensor = wrapped.get(id(result))
+        return DeviceTensor(result) if device_tensor is None else device_tensor
 
     def _count(self, func, args, kwargs, tensors, goes):
         packet = func.overloadpacket

@@ -56,9 +56,9 @@ def draw(batch, sizes, densities=(0.5, 0.5), dtype=torch.float32, **settings):
 
 
 def assert_agrees(layer, way="kernels"):
-    found = layers.assert_agrees(layer, WAYS[way])
+    tensors = layers.assert_agrees(layer, WAYS[way])
     # The gradient of the weight lies as the weight does, so that no optimizer has to copy it.
-    assert found[2].stride() == layer.weight.stride()
+    assert tensors[2].stride() == layer.weight.stride()
 
 
 @each_way
@@ -197,5 +197,5 @@ def test_the_door_takes_the_kernels_where_they_are_chosen(monkeypatch):
     layer = draw(20, ((2, 16), (2, 16)))
     monkeypatch.setattr(linear, "choose_route", lambda *args, **settings: "triton")
     operands = (layer.x, layer.weight, layer.bias, layer.in_mask, layer.out_mask)
-    found = linear.block_sparse_linear(*operands, activation="tanh")
-    assert torch.equal(found, triton_linear(operands, "tanh"))
+    y = linear.block_sparse_linear(*operands, activation="tanh")
+    assert torch.equal(y, triton_linear(operands, "tanh"))

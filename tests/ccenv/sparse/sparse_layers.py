@@ -111,13 +111,13 @@ def through(backend):
     return multiply
 
 
-def assert_equal(found, wanted):
+def assert_equal(tensors, wanted):
     """By bits."""
-    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(tensors, wanted, strict=True))
 
 
-def assert_close(found, wanted, dtype):
-    for one, other in zip(found, wanted, strict=True):
+def assert_close(tensors, wanted, dtype):
+    for one, other in zip(tensors, wanted, strict=True):
         assert one.shape == other.shape
         assert one.dtype == dtype
         scale = max(1.0, other.abs().max().item()) if other.numel() else 1.0
@@ -126,14 +126,14 @@ def assert_close(found, wanted, dtype):
 
 
 def assert_agrees(layer, multiply):
-    found = run(layer, multiply)
-    assert_close(found, expected(layer), layer.x.dtype)
-    assert_exactly_zero_where_skipped(layer, found)
-    return found
+    tensors = run(layer, multiply)
+    assert_close(tensors, expected(layer), layer.x.dtype)
+    assert_exactly_zero_where_skipped(layer, tensors)
+    return tensors
 
 
-def assert_exactly_zero_where_skipped(layer, found):
-    y, grad_x, grad_weight = found[:3]
+def assert_exactly_zero_where_skipped(layer, tensors):
+    y, grad_x, grad_weight = tensors[:3]
     for mask, tensor in ((layer.out_mask, y), (layer.in_mask, grad_x)):
         if mask is not None:
             assert not tensor.unflatten(1, (mask.shape[1], -1))[~mask].any()
@@ -162,9 +162,9 @@ def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, multipl
     )
     wrong = ~torch.isfinite(poisoned[0]) & kept_outputs
     assert torch.equal(wrong, keeps[:, None] & kept_outputs)
-    for found, wanted in zip(poisoned[:2], clean[:2], strict=True):
-        close = {"rtol": 0, "atol": TOLERANCES[found.dtype] * 10}
-        torch.testing.assert_close(found[~keeps], wanted[~keeps], **close)
+    for tensor, wanted in zip(poisoned[:2], clean[:2], strict=True):
+        close = {"rtol": 0, "atol": TOLERANCES[tensor.dtype] * 10}
+        torch.testing.assert_close(tensor[~keeps], wanted[~keeps], **close)
 
 
 def assert_what_nobody_keeps_changes_nothing(layer, multiply, by_bits=True):
@@ -185,9 +185,9 @@ def assert_what_nobody_keeps_changes_nothing(layer, multiply, by_bits=True):
     grad_y = layer.grad_y.unflatten(1, (blocks[1], -1)).clone()
     grad_y[~out_mask] = torch.nan
     dirty = replace(layer, x=x.flatten(1), weight=weight, bias=bias, grad_y=grad_y.flatten(1))
-    for found, wanted in zip(run(dirty, multiply), run(layer, multiply), strict=True):
-        atol = 0 if by_bits else TOLERANCES[found.dtype] * 10
-        torch.testing.assert_close(found, wanted, rtol=0, atol=atol)
+    for tensor, wanted in zip(run(dirty, multiply), run(layer, multiply), strict=True):
+        atol = 0 if by_bits else TOLERANCES[tensor.dtype] * 10
+        torch.testing.assert_close(tensor, wanted, rtol=0, atol=atol)
 
 
 def assert_an_empty_batch_gives_nothing(layer, multiply):

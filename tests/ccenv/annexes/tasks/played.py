@@ -21,9 +21,9 @@ def shortened(monkeypatch, name, episodes):
     return TASKS[name]
 
 
-def played(task, choose, folder, rows=1024, **own):
+def played(task, choose, folder, rows=1024, **vec_settings):
     """The score of a task that a rule has played to its end: (simulator) -> masks."""
-    envs = task.make_vec(rows, seed=0, score_folder=folder, **own)
+    envs = task.make_vec(rows, seed=0, score_folder=folder, **vec_settings)
     simulator = envs.unwrapped.simulator
     simulator.begin()
     while envs.unwrapped.score.episodes < task.episodes:
@@ -39,7 +39,7 @@ def best_choice(problem):
     right, spent = problem.offers()
     draws = np.random.default_rng(0)
     if problem.cost_limit is not None:
-        found = allocate(right, spent, problem.cost_limit)
+        allocation = allocate(right, spent, problem.cost_limit)
 
     def choose(simulator):
         rows, gate = simulator.state.images_by_row.double().numpy(), simulator.layer
@@ -52,8 +52,8 @@ def best_choice(problem):
             price = simulator.context.values["cost_weight"].double().numpy()
         offer = (right[domain] - price[:, None] * spent[domain]).argmax(axis=1)
         if problem.cost_limit is not None:
-            coins = draws.random(len(rows)) < found.share
-            offer = np.where(coins, found.dear[domain], found.cheap[domain])
+            coins = draws.random(len(rows)) < allocation.share
+            offer = np.where(coins, allocation.dear[domain], allocation.cheap[domain])
         return torch.from_numpy(problem.needs(gate)[domain] & (offer == 1)[:, None])
 
     return choose
@@ -66,8 +66,8 @@ def blind_choice(problem):
     best = np.array([(right - problem.drawn_prices().mean() * spent).argmax()] * 2)
     share = 0.0
     if problem.cost_limit is not None:
-        found = allocate(right[None], spent[None], problem.cost_limit)
-        best, share = np.array([found.cheap[0], found.dear[0]]), found.share
+        allocation = allocate(right[None], spent[None], problem.cost_limit)
+        best, share = np.array([allocation.cheap[0], allocation.dear[0]]), allocation.share
 
     def choose(simulator):
         gate, coins = simulator.layer, draws.random(simulator.num_images) < share
@@ -98,8 +98,8 @@ def best_expert(problem):
         for kind, triple, row in zip(kinds, there, used, strict=True):
             key = tuple(triple)
             if key not in tables:
-                given = problem.memory, problem.load_price, problem.tokens, key
-                tables[key] = values_of_documents(*given)
+                arguments = problem.memory, problem.load_price, problem.tokens, key
+                tables[key] = values_of_documents(*arguments)
             inside = [expert for expert in range(8) if row[expert] >= 0]
             if problem.memory < 8:
                 inside.sort(key=row.__getitem__)
@@ -165,9 +165,9 @@ def best_mask(numbers):
     def choose(simulator):
         rows, gate = simulator.state.images_by_row[:, 0], simulator.layer
         units = [one.num_blocks for one in simulator.network.gates]
-        own = torch.from_numpy(numbers)[rows] >> sum(units[gate + 1 :])
+        of_gate = torch.from_numpy(numbers)[rows] >> sum(units[gate + 1 :])
         powers = torch.arange(units[gate] - 1, -1, -1)
-        return (own[:, None] >> powers & 1).bool()
+        return (of_gate[:, None] >> powers & 1).bool()
 
     return choose
 
