@@ -42,7 +42,7 @@ def shared_cache(tmp_path_factory):
         yield
         return
     base = tmp_path_factory.getbasetemp()
-    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else run_folder
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(folder / "ccenv-cache"))
         yield

@@ -31,10 +31,10 @@ def gather_folders(roots: Sequence[Path], name: str) -> SweepRuns:
     folders = [folder for root in roots for folder in run_folder.run_folders(root)]
     results = [stored_result(folder) | {"folder": str(folder)} for folder in folders]
     rows = in_rows(results)
-    cells = tuple(Cell(label, found[0]["agent"]) for label, found in rows.items())
-    said = f"{len(results)} finished runs below {', '.join(map(str, roots))}."
-    sweep = Sweep(name, said, cells, minutes=0.0, seeds=())
-    finished = [Finished(label, result) for label, found in rows.items() for result in found]
+    cells = tuple(Cell(label, runs[0]["agent"]) for label, runs in rows.items())
+    about = f"{len(results)} finished runs below {', '.join(map(str, roots))}."
+    sweep = Sweep(name, about, cells, minutes=0.0, seeds=())
+    finished = [Finished(label, result) for label, runs in rows.items() for result in runs]
     return SweepRuns(sweep, tuple(finished), ())
 
 
@@ -45,11 +45,11 @@ def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:
         key = result["agent"], tuple(sorted(settings_of(result).items()))
         groups.setdefault(key, {}).setdefault(result["seed"], result)
     labels = row_labels([(agent, dict(settings)) for agent, settings in groups])
-    found = {
+    rows = {
         label: [by_seed[seed] for seed in sorted(by_seed)]
         for label, by_seed in zip(labels, groups.values(), strict=True)
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(rows.items()))
 
 
 def settings_of(result: Result, form: Callable[[Any], Any] = compact) -> dict[str, Any]:
@@ -83,18 +83,20 @@ def dotted(
 
 def telling_settings(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Of each run: reward, cost weight, what differs between runs (or those of the same agents)."""
-    found = [settings_of(result, lambda value: value) for result in results]
-    for own in found:
-        if (reward := str(own.get("reward"))) in REWARDS and COST_WEIGHT not in own:
-            known = reward_parameters(resolve(reward, REWARDS, "reward")) or {}
-            own |= {COST_WEIGHT: known["cost_weight"]} if "cost_weight" in known else {}
+    settings = [settings_of(result, lambda value: value) for result in results]
+    for of_run in settings:
+        if (reward := str(of_run.get("reward"))) in REWARDS and COST_WEIGHT not in of_run:
+            parameters = reward_parameters(resolve(reward, REWARDS, "reward")) or {}
+            of_run |= (
+                {COST_WEIGHT: parameters["cost_weight"]} if "cost_weight" in parameters else {}
+            )
     of_agents = {n for one in results for n in one.get("settings", {}).get("agent_settings", {})}
     names = [*FIRST]
-    for name in dict.fromkeys(name for own in found for name in own):
-        having = [own for own in found if name in own] if name in of_agents else found
-        if name not in (*names, "agent") and len({compact(own.get(name)) for own in having}) > 1:
+    for name in dict.fromkeys(name for one in settings for name in one):
+        having = [one for one in settings if name in one] if name in of_agents else settings
+        if name not in (*names, "agent") and len({compact(one.get(name)) for one in having}) > 1:
             names.append(name)
-    return [{name: own.get(name) for name in names} for own in found]
+    return [{name: one.get(name) for name in names} for one in settings]
 
 
 def row_labels(rows: Sequence[tuple[str, Settings]]) -> list[str]:

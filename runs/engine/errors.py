@@ -33,13 +33,13 @@ def warn(text: str) -> None:
 
 def users_frame(error: BaseException) -> traceback.StackSummary:
     """The innermost frame of an error in code that is no library's and not ccenv's, if any."""
-    own = [
+    frames = [
         (frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
         if frame.f_globals.get("__name__", "").partition(".")[0] not in NOT_THE_USERS
         and "-packages" not in frame.f_code.co_filename
     ]
-    return traceback.StackSummary.extract(own[-1:])
+    return traceback.StackSummary.extract(frames[-1:])
 
 
 def in_users_code(error: BaseException) -> str:
@@ -56,8 +56,8 @@ def error_place(error: BaseException) -> str:
     Returns:
         ` (file, line n)`, a file of the package as it lies in a checkout; "" where it is neither.
     """
-    if own := users_frame(error):
-        return f" ({Path(own[0].filename).name}, line {own[0].lineno})"
+    if innermost := users_frame(error):
+        return f" ({Path(innermost[0].filename).name}, line {innermost[0].lineno})"
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         package, *folders = frame.f_globals.get("__name__", "").split(".")

@@ -48,8 +48,8 @@ def judge(
     one_row = dataclasses.replace(sweep, cells=(cell,))
     finished = []
     try:
-        for policy, (_, given) in zip(policies, one_row.runs(), strict=True):
-            result = result_of(policy, given) | {"agent": label}
+        for policy, (_, settings_of_run) in zip(policies, one_row.runs(), strict=True):
+            result = result_of(policy, settings_of_run) | {"agent": label}
             if "reward" not in settings:
                 # The sweep's reward says nothing of what it learned from.
                 result["reward"] = result["settings"]["environment"]["reward"] = UNKNOWN
@@ -59,10 +59,10 @@ def judge(
     return cell, finished
 
 
-def result_of(policy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def result_of(policy: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's result holds, of a policy that was not trained here."""
     began = time.perf_counter()
-    plan, env, agent = fitted(policy, given)
+    plan, env, agent = fitted(policy, settings)
     seed = plan.program.seed
     with torch_settings(plan.program):
         verdicts = all_verdicts(env, agent, seed)
@@ -84,28 +84,30 @@ def result_of(policy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         }
 
 
-def fitted(policy: Any, given: Mapping[str, Any]) -> tuple[Plan, BlockSelectionVectorEnv, Foreign]:
+def fitted(
+    policy: Any, settings: Mapping[str, Any]
+) -> tuple[Plan, BlockSelectionVectorEnv, Foreign]:
     """The policy in the environment that shows it observations of the width that it takes.
 
     Without a setting `observation` the default is tried first, then `SUMMARY`.
     """
-    plan, env = environment_of(given)
+    plan, env = environment_of(settings)
     try:
         return plan, env, Foreign(env, policy, seed=plan.program.seed, **plan.agent_settings)
     except OtherWidthError as error:
-        if "observation" in given:
+        if "observation" in settings:
             raise
         first = error
     try:
-        plan, env = environment_of({**given, **SUMMARY})
+        plan, env = environment_of({**settings, **SUMMARY})
         return plan, env, Foreign(env, policy, seed=plan.program.seed, **plan.agent_settings)
     except OtherWidthError as error:
         raise ValueError(f"{first}; with observation=summary {error}") from error
 
 
-def environment_of(given: Mapping[str, Any]) -> tuple[Plan, BlockSelectionVectorEnv]:
+def environment_of(settings: Mapping[str, Any]) -> tuple[Plan, BlockSelectionVectorEnv]:
     """A plan by settings of a sweep and its environment; ValueError where its network learns."""
-    plan = make_plan(NAME, given)
+    plan = make_plan(NAME, settings)
     if plan.environment["weights"] == "cotrain":
         raise ValueError(
             "expected a sweep of frozen weights, got weights=cotrain: what was trained elsewhere "

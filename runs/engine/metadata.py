@@ -124,22 +124,22 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
     if simulator.context is None:
         return {}
     context = {}
-    for name, found in simulator.context.ranges.items():
-        values = values_over(found)
+    for name, bounds in simulator.context.ranges.items():
+        values = values_over(bounds)
         verdicts = evaluate_context(simulator, agent, name, values, seed=seed)
         pairs = zip(values, verdicts, strict=True)
         context[name] = [{"value": value, **verdict.numbers()} for value, verdict in pairs]
     return {"context": context}
 
 
-def values_over(found: "Range", count: int = NUM_VALUES) -> list[float]:
+def values_over(bounds: "Range", count: int = NUM_VALUES) -> list[float]:
     """Values evenly spread over a range, as they are drawn from it; both ends are among them.
 
     >>> from ccenv.annexes.simulator.context import Range
     >>> [round(value, 2) for value in values_over(Range(0.1, 10.0, is_log=True))]
     [0.1, 0.32, 1.0, 3.16, 10.0]
     """
-    if found.low == found.high:
-        return [found.low]
-    values: list[float] = found.at(torch.linspace(0, 1, count)).tolist()
-    return [found.low, *values[1:-1], found.high]
+    if bounds.low == bounds.high:
+        return [bounds.low]
+    values: list[float] = bounds.at(torch.linspace(0, 1, count)).tolist()
+    return [bounds.low, *values[1:-1], bounds.high]

@@ -60,8 +60,8 @@ def do_task(task: RunRequest) -> Outcome:
     except (CannotStartError, StoppedError) as error:
         return Outcome(task, str(error))
     except Exception as error:
-        said = in_users_code(error) or "".join(traceback.format_exception(error))
-        return Outcome(task, said)
+        message = in_users_code(error) or "".join(traceback.format_exception(error))
+        return Outcome(task, message)
     return Outcome(task, None)
 
 

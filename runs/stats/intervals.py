@@ -72,10 +72,10 @@ def told(interval: Interval, num_seeds: int, spec: str, ends: tuple[float, float
     if interval.low is None or interval.high is None or num_seeds < 2:
         return "1 seed"
     low, high = max(interval.low, ends[0]), min(interval.high, ends[1])
-    said = format(Interval(interval.mean, None, low, high), spec).partition(" ")[2]
-    if not interval.sd or len(set(said.strip("[]").split(", "))) == 1:
+    bounds = format(Interval(interval.mean, None, low, high), spec).partition(" ")[2]
+    if not interval.sd or len(set(bounds.strip("[]").split(", "))) == 1:
         return f"equal in {num_seeds} seeds"
-    return f"{num_seeds} seeds: too few" if num_seeds < FEWEST else said
+    return f"{num_seeds} seeds: too few" if num_seeds < FEWEST else bounds
 
 
 def with_interval(
@@ -86,9 +86,9 @@ def with_interval(
     >>> with_interval(mean_interval([0.1]), 1, ".2f")
     '0.10 (1 seed)'
     """
-    said = told(interval, num_seeds, spec, ends)
+    text = told(interval, num_seeds, spec, ends)
     mean = format(Interval(interval.mean), spec)
-    return f"{mean} {said}" if said.startswith("[") else f"{mean} ({said})"
+    return f"{mean} {text}" if text.startswith("[") else f"{mean} ({text})"
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
@@ -144,7 +144,10 @@ def bootstrap(strata: Strata, *, num_resamples: int = 2000, seed: int = 0) -> In
     if min(map(len, runs)) < 2:
         return Interval(value)
     generator = np.random.default_rng(stream_seed(seed, "bootstrap"))
-    drawn = [own[generator.integers(len(own), size=(num_resamples, len(own)))] for own in runs]
+    drawn = [
+        values[generator.integers(len(values), size=(num_resamples, len(values)))]
+        for values in runs
+    ]
     number, freedom = sum(map(len, runs)), sum(map(len, runs)) - len(runs)
     tail = special.ndtr(-special.stdtrit(freedom, 0.975) * math.sqrt(number / freedom))
     low, high = np.quantile(iqm(np.concatenate(drawn, axis=1)), [tail, 1 - tail])
