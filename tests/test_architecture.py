@@ -384,3 +384,26 @@ def test_a_class_has_a_name_of_its_own_is_read_in_one_sitting_and_stays_what_it_
         assert not [one.name for one in classes if one.end_lineno - one.lineno >= 300], name
         targets = [t for node in nodes if isinstance(node, ast.Assign) for t in node.targets]
         assert not [t for t in targets if getattr(t, "attr", "") == "__class__"], name
+
+
+def abilities_of(tree):
+    """Names in what classes of a file assign to `abilities`, class by class."""
+    for kind in [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
+        for node in kind.body:
+            target = getattr(node, "target", None) or getattr(node, "targets", [None])[0]
+            if isinstance(target, ast.Name) and target.id == "abilities" and node.value:
+                yield {part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)}
+
+
+def test_every_ability_has_two_networks_at_least():
+    kinds = tree_of(MODULES["ccenv.networks.core.abilities"]).body
+    shipped = [path for name, path in MODULES.items() if not name.startswith("ccenv.runs")]
+    named = [names for path in shipped for names in abilities_of(tree_of(path))]
+    count = {
+        kind.name: sum(kind.name in names for names in named)
+        for kind in kinds
+        if isinstance(kind, ast.ClassDef)
+    }
+    assert len(count) > 5
+    # What one network alone does is a method of `GatedNetwork`, with a default for the others.
+    assert [name for name, networks in count.items() if networks < 2] == []

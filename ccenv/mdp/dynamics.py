@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import check_mask, full_mask
-from ccenv.networks.core.abilities import AnswersOften, ability
 from ccenv.networks.core.protocol import GatedNetwork, started
 from ccenv.sparse import cpu
 from ccenv.sparse.operands import is_readable
@@ -250,8 +249,8 @@ def transition(
     )
     is_last = after.layer == num_layers
     answers, targets = None, None
-    if is_last and (several := ability(network, AnswersOften)) is not None:
-        answers, targets = several.every_answer(hidden, state.labels)
+    if is_last and network.answers_often:
+        answers, targets = network.every_answer(hidden, state.labels)
     return after, StepOutcome(
         layer=state.layer,
         mask=mask,

@@ -10,7 +10,7 @@ from torch import Tensor
 from ccenv.base.checks import all_finite, is_on_device
 from ccenv.base.seeding import stream_seed
 from ccenv.data import dataset_name
-from ccenv.networks.core.abilities import PlaysWindows, Scheduled, ability
+from ccenv.networks.core.abilities import PlaysWindows
 from ccenv.networks.core.protocol import started
 from ccenv.networks.core.unrolled import played
 from ccenv.networks.learning.distillation import make_trainer
@@ -126,9 +126,8 @@ class CoTraining:
         """One step down the gradient of the oldest batch, which waits no longer."""
         self.pending.popleft()
         self.trainer.step()
-        scheduled = ability(simulator.network, Scheduled)
-        if self.trainer.schedule_updates and scheduled is not None:
-            scheduled.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
+        if self.trainer.schedule_updates:
+            simulator.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.version += 1
         self._landed.append(loss.detach())
         # On a device the weights are looked at there, with the next step.

@@ -13,7 +13,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.base.earlier_settings import earlier_of
-from ccenv.networks.core.parameters import memory_bytes, weights_of
+from ccenv.networks.core.protocol import weights_of
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
@@ -52,7 +52,7 @@ def facts_of(env: Any, agent: Agent) -> dict[str, Any]:
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
         "network_parameters": sum(value.numel() for value in weights_of(network)),
-        "memory_bytes": memory_bytes(network),
+        "memory_bytes": network.memory_bytes(),
         "dense_macs": network.dense_macs,
         "policy_macs": list(agent.policy_macs),
         OF_SYMBOLS: env.simulator.data.images.dtype == torch.int64,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ccenv.base.registry import OWN_PACKAGE
 from ccenv.base.trust import is_below, is_in_table
-from ccenv.networks.core.parameters import weights_of
+from ccenv.networks.core.protocol import weights_of
 from ccenv.runs.engine.metadata import facts_of, verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again
 from ccenv.runs.replay.replay import ask

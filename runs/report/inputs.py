@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
-from ccenv.networks.core.parameters import weights_of
+from ccenv.networks.core.protocol import weights_of
 from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, WalkedInputs, walk_inputs
 from ccenv.sparse.linear import ACTIVATIONS

@@ -12,7 +12,6 @@ from ccenv.annexes.mask_table.header import Menus, num_masks_of
 from ccenv.base.files import arrays_digest
 from ccenv.base.machine import check_fits
 from ccenv.data import Split
-from ccenv.networks.core.abilities import AnswersOften
 
 MOST_BYTES = 2**29
 """Of a table, unless more is asked for: half a GiB are 25,000 masks of 10,000 inputs."""
@@ -20,7 +19,7 @@ MOST_BYTES = 2**29
 
 def check_frozen(network: Any) -> None:
     """Refuses a network that learns: its table would be wrong after the next update."""
-    if AnswersOften in network.abilities:
+    if network.answers_often:
         raise ValueError(
             "expected a network that answers once, got a stream: a table would hold its last answer"
         )

@@ -9,7 +9,7 @@ A network names its abilities in `GatedNetwork.abilities` and has their parts; i
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar
 
 from torch import Tensor, nn
 
@@ -20,14 +20,19 @@ Kind = TypeVar("Kind")
 
 def ability(network: GatedNetwork, kind: type[Kind]) -> Kind | None:
     """A network as one with an ability of this file; None if it does not have it."""
-    return cast(Kind, network) if kind in network.abilities else None
+    return network if has_ability(network, kind) else None
+
+
+def has_ability(network: GatedNetwork, kind: type[Kind]) -> TypeGuard[Kind]:
+    """Whether a network names an ability, and so has its parts: `check_parts` refuses others."""
+    return kind in network.abilities
 
 
 def parts_of(kind: type) -> list[str]:
     """Names of what a network with an ability has.
 
-    >>> parts_of(PlaysWindows), parts_of(Flat), parts_of(Doubts)
-    (['played', 'read'], ['in_features'], [])
+    >>> parts_of(PlaysWindows), parts_of(Doubts)
+    (['played', 'read'], [])
     """
     names = [*vars(kind), *vars(kind).get("__annotations__", {})]
     return [name for name in names if not name.startswith("_")]
@@ -96,13 +101,6 @@ class PlaysWindows:
     def read(self, inputs: Tensor, state: Any) -> Any:
         """See `Continues.read`."""
         raise NotImplementedError
-
-
-class Flat:
-    """Inputs are so many numbers, whatever their shape."""
-
-    in_features: int
-    """how many."""
 
 
 class Packs:
@@ -176,36 +174,4 @@ class Beforehand:
 
     def learn_beforehand(self, split: Any) -> None:
         """Learns frozen weights from a split, in place of random masks."""
-        raise NotImplementedError
-
-
-class Scheduled:
-    """Changes as its co-training goes on; it needs `schedule_updates`."""
-
-    def after_update(self, done: float) -> None:
-        """Called behind each update, when a share of the updates of its schedule is done."""
-        raise NotImplementedError
-
-
-class AnswersOften:
-    """Answers several times on the way: errors, nll and rewards are means over the answers."""
-
-    def every_answer(self, hidden: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """All answers and labels, after the last gate.
-
-        Returns:
-            Float [rows, n, num_classes] and what was right, int64 [rows, n]; `logits` is the last.
-        """
-        raise NotImplementedError
-
-    def own_loss(self, hidden: Any, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """What it learns by, of the state after the last gate."""
-        raise NotImplementedError
-
-
-class OwnMemory:
-    """Keeps less than its tensors, as a pruned network, whose zeros need no place."""
-
-    def memory_bytes(self) -> int:
-        """Bytes that one would keep."""
         raise NotImplementedError

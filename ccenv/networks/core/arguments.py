@@ -18,7 +18,6 @@ from ccenv.base.checked_file import check_finite
 from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, positive_int, shortened, shown
-from ccenv.networks.core.abilities import Flat, ability
 from ccenv.networks.core.check import check_parts
 from ccenv.networks.core.protocol import as_gated
 
@@ -120,8 +119,8 @@ def make_network(
     check_parts(built)
     built = as_gated(built)
     check_finite(built.state_dict(), "the network")
-    flat, expected = ability(built, Flat), math.prod(input_shape)
-    features = expected if flat is None else flat.in_features
+    expected = math.prod(input_shape)
+    features = expected if built.features_read is None else built.features_read
     if features != expected or built.num_classes != num_classes:
         raise ValueError(
             f"expected a network for {expected} features and {num_classes} classes, "

@@ -12,14 +12,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from ccenv.networks.core.abilities import AnswersOften, Bounds, Exits, Norms, Owns, ability
+from ccenv.networks.core.abilities import Bounds, Exits, Norms, Owns, ability
 from ccenv.networks.core.inference_copy import hold_norms
 from ccenv.networks.core.protocol import (
     Abilities,
     Gate,
     GatedNetwork,
+    loss_of,
     repeat_rows,
     rows_each,
     through,
@@ -264,7 +264,7 @@ class FlowNetwork(GatedNetwork):
 def has_exits(network: GatedNetwork) -> bool:
     """Whether a network answers more than once: has exits that learn, or a loss of its own."""
     has_stops = any(gate.skipped == "stop" for gate in network.gates)
-    return AnswersOften in network.abilities or (has_stops and Exits in network.abilities)
+    return network.answers_often or (has_stops and Exits in network.abilities)
 
 
 def early_answer(network: GatedNetwork, gate: int, hidden: Any) -> tuple[Tensor, float]:
@@ -286,8 +286,8 @@ def exit_losses(
 ) -> Tensor:
     """The last answer's cross-entropy, and each exit's times its `loss_weight`, in nats.
 
-    No input stops, so that every exit learns from all of them. A network that has an `own_loss`
-    learns by that.
+    No input stops, so that every exit learns from all of them. What the last answer costs is the
+    network's `answer_loss`.
 
     Args:
         network: one with exits has the ability `Exits`.
@@ -312,13 +312,5 @@ def exit_losses(
         return None if mask is None else mask.new_ones(mask.shape)
 
     hidden = through(network, inputs, choose, backend, weights, start=start)
-    answers = ability(network, AnswersOften)
-    if answers is not None:
-        return answers.own_loss(hidden, labels, label_smoothing)
-    logits = network.logits(hidden, backend)
-    return sum(losses, start=loss_of(logits, labels, label_smoothing))
-
-
-def loss_of(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Mean cross-entropy in float32, whatever the products were computed in."""
-    return cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    last = network.answer_loss(hidden, labels, label_smoothing, backend)
+    return sum(losses, start=last)

@@ -19,7 +19,7 @@ from ccenv.base.checks import all_finite
 from ccenv.base.machine import check_fits
 from ccenv.base.masks import spread_to_units
 from ccenv.base.values import Sizes, positive_int, positive_ints, shown
-from ccenv.networks.core.abilities import Bounds, Flat, Norms, Owns, Packs
+from ccenv.networks.core.abilities import Bounds, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, group_of
 from ccenv.sparse import cpu
@@ -271,7 +271,6 @@ class GatedMLP(LayeredNetwork):
     torch.Size([1, 10])
     """
 
-    abilities: Abilities = (*LayeredNetwork.abilities, Flat)
     in_features: int
     num_blocks: tuple[int, ...] = ()
     """of each gated layer."""
@@ -310,6 +309,11 @@ class GatedMLP(LayeredNetwork):
         num_gated = len(self.gates)
         self.layers = linear_stack(self.widths[: num_gated + 1])
         self.head_layers = linear_stack(self.widths[num_gated:])
+
+    @property
+    def features_read(self) -> int:  # type: ignore[override]
+        """See `GatedNetwork.features_read`."""
+        return self.in_features
 
     def dense_layers(self) -> list[nn.Linear]:
         """See `LayeredNetwork`."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
 from ccenv.base.checks import AT_ONCE, Checks
-from ccenv.networks.core.abilities import OwnMemory, Owns, ability
+from ccenv.networks.core.abilities import Owns, ability
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 
 
@@ -95,17 +95,3 @@ class FiniteWeights:
 def writes_of(tensor: Tensor | None) -> int:
     """How often a tensor was changed in place."""
     return UNCOUNTED if tensor is None or tensor.is_inference() else tensor._version
-
-
-def weights_of(network: GatedNetwork) -> list[Tensor]:
-    """Parameters and buffers of its state, each once, in however many places it is read."""
-    tensors = network.state_dict(keep_vars=True).values()
-    return list({id(tensor): tensor for tensor in tensors}.values())
-
-
-def memory_bytes(network: GatedNetwork) -> int:
-    """Bytes of parameters and buffers, or what a network says of itself."""
-    memory = ability(network, OwnMemory)
-    if memory is not None:
-        return memory.memory_bytes()
-    return sum(tensor.nbytes for tensor in weights_of(network))

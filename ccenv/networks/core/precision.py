@@ -27,7 +27,7 @@ ANSWERING = (
     "every_answer",
     "logits_everywhere",
     "block_norms",
-    "own_loss",
+    "answer_loss",
 )
 """Methods that run in the dtype, and give float32 to policies, rewards and losses."""
 

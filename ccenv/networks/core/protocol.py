@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from ccenv.base.annotations import has_mark, marked
 from ccenv.base.masks import check_mask
@@ -141,8 +142,35 @@ class GatedNetwork(nn.Module):
         macs, total = spent + step_macs, self.dense_macs
         return macs, (step_macs / total).float(), (macs / total).float()
 
+    def every_answer(self, hidden: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """All answers and their labels after the last gate, see `answers_often`.
+
+        Returns:
+            Float [rows, n, num_classes] and what was right, int64 [rows, n]; `logits` is the last.
+        """
+        return self.logits(hidden)[:, None], labels[:, None]
+
+    def answer_loss(
+        self, hidden: Any, labels: Tensor, label_smoothing: float = 0.0, backend: str = "auto"
+    ) -> Tensor:
+        """What it learns by in co-training, of the state after the last gate: cross-entropy."""
+        return loss_of(self.logits(hidden, backend), labels, label_smoothing)
+
+    def after_update(self, done: float) -> None:
+        """Called behind each update of a schedule, of which a share is done, see `is_scheduled`."""
+
+    def memory_bytes(self) -> int:
+        """Bytes of its parameters and buffers, each counted once."""
+        return sum(tensor.nbytes for tensor in weights_of(self))
+
     abilities: Abilities = ()
     """what else it can do: classes of `ccenv.networks.core.abilities` whose parts it has."""
+    answers_often: bool = False
+    """whether it answers on the way, too: errors, nll and rewards are means over the answers."""
+    is_scheduled: bool = False
+    """whether it changes as its co-training goes on, which then needs `schedule_updates`."""
+    features_read: int | None = None
+    """numbers of an input that a network reads whatever their shape; None of others."""
     num_symbols: int | None = None
     """different symbols of a network of tokens; None of others."""
     symbols_read: int | None = None
@@ -224,6 +252,17 @@ def with_defaults(kind: Any) -> Any:
 def without_parts(kind: Any) -> Any:
     """A network of `with_defaults(kind)` that pickle and deepcopy fill."""
     return object.__new__(with_defaults(kind))
+
+
+def loss_of(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy in float32, whatever the products were computed in."""
+    return cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+
+
+def weights_of(network: GatedNetwork) -> list[Tensor]:
+    """Parameters and buffers of its state, each once, in however many places it is read."""
+    tensors = network.state_dict(keep_vars=True).values()
+    return list({id(tensor): tensor for tensor in tensors}.values())
 
 
 def num_blocks_of(network: GatedNetwork) -> tuple[int, ...]:

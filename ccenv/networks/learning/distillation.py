@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ccenv.base.values import positive_ints
 from ccenv.data import Split
-from ccenv.networks.core.abilities import Scheduled
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward
@@ -43,7 +42,7 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
             f"expected weights='frozen' of a network without weights to learn, got 'cotrain' of "
             f"{kind}"
         )
-    if Scheduled in network.abilities and training.get("schedule_updates") is None:
+    if network.is_scheduled and training.get("schedule_updates") is None:
         raise ValueError(
             f"expected weights_kwargs.schedule_updates (of a run 'run') with {kind}, which "
             "changes as its training goes on, got none"

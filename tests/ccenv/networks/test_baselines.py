@@ -14,7 +14,6 @@ from ccenv.annexes.networks.text.embedding import TokenMLP
 from ccenv.annexes.networks.text.tokens import HashedRows
 from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import CoTrainer, Pretraining, frozen_weights
 from ccenv.networks.vision.early_exit import cascade
 from ccenv.simulator.simulator import Simulator
@@ -84,7 +83,7 @@ def test_norms_of_convolutions_learn_along_and_cost_a_bias_a_channel():
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(norms) == 2
     assert network.dense_macs == plain.dense_macs
-    assert memory_bytes(network) == memory_bytes(plain)
+    assert network.memory_bytes() == plain.memory_bytes()
     images, kept = torch.rand(5, 2, 8, 8), torch.ones(5, 1, dtype=torch.bool)
     before = [norm.running_mean.clone() for norm in norms]
     network.train()(images, [kept])
@@ -212,7 +211,7 @@ def test_memory_of_a_pruned_one_is_what_is_left_with_its_indices_and_the_embeddi
     network = text.pruned_bytes(WINDOW, SYMBOLS, units=(8, 5), macs=40, **SIZES)
     network.after_update(1.0)
     rows = 8 + 5 + SYMBOLS
-    assert memory_bytes(network) == 40 * (4 + 2) + (rows + 3) * 4 + rows * 4 + SYMBOLS * 3 * 4
+    assert network.memory_bytes() == 40 * (4 + 2) + (rows + 3) * 4 + rows * 4 + SYMBOLS * 3 * 4
 
 
 def test_a_cascade_is_the_small_dense_network_or_the_large_one():
@@ -248,7 +247,7 @@ def test_kept_output_matrices_are_added_up_and_each_costs_the_logits_once(bits):
     spent = network.macs(0, network.start(tokens), mask)
     assert torch.equal(spent, mask.sum(dim=1) * 5 * SYMBOLS)
     assert network.dense_macs == 3 * 5 * SYMBOLS
-    more = memory_bytes(network) - memory_bytes(hashed())
+    more = network.memory_bytes() - hashed().memory_bytes()
     assert more == 4 * 2 * 5 * SYMBOLS
 
 
@@ -282,7 +281,7 @@ def test_units_are_the_activation_of_summed_rows_times_what_the_last_symbol_says
         units = units * stem.scales.weight[tokens[:, -1]]
     assert torch.equal(stem(tokens), units)
     assert network.dense_macs == plain.dense_macs
-    assert memory_bytes(network) - memory_bytes(plain) == 4 * 5 * SYMBOLS * scaled
+    assert network.memory_bytes() - plain.memory_bytes() == 4 * 5 * SYMBOLS * scaled
 
 
 @given(st.lists(st.integers(1, 9), min_size=3, max_size=3), st.integers(0, 9))

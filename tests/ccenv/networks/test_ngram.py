@@ -15,7 +15,6 @@ from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.annexes.networks.text.ngram import best_pairs, counted_positions, ngram, pairs_of_length
 from ccenv.base.seeding import stream
 from ccenv.data import Split
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import frozen_weights
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
@@ -178,7 +177,7 @@ def test_evenly_spaced_positions_are_counted_and_whole_sequences():
 def test_memory_is_that_of_its_tables():
     network = learned(text("train"), order=3, max_pairs=60)
     contexts = sum(len(network.tables(length)[0]) for length in (1, 2, 3))
-    assert memory_bytes(network) == 60 * (2 + 4) + contexts * (4 + 4) + 3 * 4 + NUM_SYMBOLS * 4
+    assert network.memory_bytes() == 60 * (2 + 4) + contexts * (4 + 4) + 3 * 4 + NUM_SYMBOLS * 4
 
 
 def test_tables_are_counted_once_and_read_from_the_cache_whatever_their_length(cache, monkeypatch):

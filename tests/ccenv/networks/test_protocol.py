@@ -14,7 +14,6 @@ from ccenv.networks.core.abilities import Norms
 from ccenv.networks.core.check import check_parts
 from ccenv.networks.core.exit_state import has_exits
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.core.protocol import NEEDED, as_gated, forward
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
@@ -72,7 +71,7 @@ def test_defaults_say_that_a_network_has_nothing_beyond_the_needed_parts():
     network = as_gated(Foreign())
     assert network.abilities == ()
     assert not has_exits(network)
-    assert memory_bytes(network) == sum(p.nbytes for p in network.parameters())
+    assert network.memory_bytes() == sum(p.nbytes for p in network.parameters())
     with pytest.raises(ValueError, match="least_macs"):
         least_macs(network, 0)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.values import Sizes, positive_ints
-from ccenv.networks.core.abilities import Beforehand, OwnMemory, Scheduled
+from ccenv.networks.core.abilities import Beforehand
 from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage
@@ -139,7 +139,8 @@ class OutputBias(nn.Module):
 class PrunedNetwork(GatedSequential):
     """A network of one gate that is pruned while it is co-trained."""
 
-    abilities: Abilities = (*GatedSequential.abilities, Beforehand, Scheduled, OwnMemory)
+    abilities: Abilities = (*GatedSequential.abilities, Beforehand)
+    is_scheduled = True
 
     def __init__(
         self,
@@ -180,14 +181,14 @@ class PrunedNetwork(GatedSequential):
         return self.wanted_macs + round((self.dense_macs - self.wanted_macs) * (1 - steps) ** 3)
 
     def after_update(self, done: float) -> None:
-        """See `Scheduled`: prunes as far as the schedule is."""
+        """See `GatedNetwork`: prunes as far as the schedule is."""
         wanted = self.macs_at(done)
         if self.layers.kept_macs() > wanted:
             self.layers.prune(wanted)
         self.layers.clear()
 
     def memory_bytes(self) -> int:
-        """See `OwnMemory`: what is stored of the weights that are left, the stem's whole."""
+        """See `GatedNetwork`: what is stored of the weights that are left, the stem's whole."""
         whole = self.num_classes + sum(weight.numel() for weight in self.stem.parameters())
         # With fixed statistics a norm is folded into the weights before it, but for a bias.
         whole += sum(m.num_features for m in self.modules() if isinstance(m, nn.BatchNorm2d))

@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, relu
 from ccenv.annexes.networks.text.patches import PatchedNetwork
 from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts
+from ccenv.networks.core.abilities import Bounds, Doubts
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import Abilities, Gate, group_of, repeat_rows
 from ccenv.networks.stages.linear import in_major_linear
@@ -184,7 +184,8 @@ class Stream:
 class Streaming(PatchedNetwork):
     """A stream with an answer after every chunk; its gates decide about refreshes."""
 
-    abilities: Abilities = (AnswersOften, Bounds, Doubts)
+    abilities: Abilities = (Bounds, Doubts)
+    answers_often = True
 
     def __init__(
         self,
@@ -344,7 +345,13 @@ class Streaming(PatchedNetwork):
             return torch.cat([hidden.chunks[:, 1:], labels[:, None]], dim=1)
         return labels[:, None].expand(-1, self.num_chunks)
 
-    def own_loss(self, hidden: Stream, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    def answer_loss(
+        self,
+        hidden: Stream,
+        labels: Tensor,
+        label_smoothing: float = 0.0,
+        backend: str = "auto",
+    ) -> Tensor:
         """See `GatedNetwork`: mean cross-entropies of the answers and of the guesses, in nats."""
         targets = self.targets(hidden, labels)
         at_gates = targets[:, list(self.places)]
