@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ccenv.sparse.cpu.codegen import compiled
+from tests.ccenv.annexes.deploy import test_fused
+from tests.ccenv.sparse import test_kernels, test_sparse
 
-LAWS = ["sparse/test_kernels.py", "sparse/test_sparse.py", "deploy/test_fused.py"]
+LAWS = [test_kernels, test_sparse, test_fused]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_
     assert other != text
     file.write_text(other)
     shutil.copy(Path(__file__).parent / "sparse_layers.py", tmp_path)
-    names = [Path(shutil.copy(root / "tests" / "ccenv" / law, tmp_path)).name for law in LAWS]
+    names = [Path(shutil.copy(law.__file__, tmp_path)).name for law in LAWS]
     checked = (
         "import ccenv.sparse.cpu.codegen.compiled as r, sys; "
         f"sys.exit(r.WIDE is {compiled.WIDE} or not r.__file__.startswith({str(tmp_path)!r}))"
