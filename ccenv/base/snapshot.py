@@ -77,7 +77,9 @@ def restore_object(value: Any, state: Any, name: str) -> Any:
         value.bit_generator.state = state
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return dataclasses.replace(value, **restore_state(fields, state, name))
+        restored = restore_state(fields, state, name)
+        arguments = {f.name: restored[f.name] for f in dataclasses.fields(value) if f.init}
+        return dataclasses.replace(value, **arguments)
     else:
         raise ValueError(f"expected {name} to be a generator, got {type(value).__name__}")
     return value

@@ -183,11 +183,13 @@ CASES = {
 
 @pytest.mark.parametrize(("agent", "settings", "stop", "every"), CASES.values(), ids=CASES)
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(
-    agent, settings, stop, every, tmp_path, monkeypatch
+    agent, settings, stop, every, tmp_path, monkeypatch, capsys
 ):
     whole, stopped = plans(tmp_path, agent, settings)
     expected = carry_out(whole, every=every * BATCH)
     found = with_stops(monkeypatch, stopped, [stop * BATCH], every=every * BATCH)
+    # One that starts over ends the same, too.
+    assert "goes on after" in capsys.readouterr().err
     assert_same_end(found, expected)
     assert found.get("kept_at") == expected.get("kept_at")
 
