@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ccenv.base.annotations import checks_types
+from ccenv.base.mask_words import in_words
 from ccenv.base.registry import names_on_use
 from ccenv.base.values import positive_int, shown
 from ccenv.runs.config.plan import Plan
@@ -22,9 +23,6 @@ from ccenv.runs.engine.collect_runs import in_rows, telling_settings
 from ccenv.runs.engine.errors import CannotStartError, say
 from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_interval
 from ccenv.runs.stats.measures import (
-    MASKS,
-    MODES,
-    OWN,
     evaluation,
     lines_beside_error,
     shown_evaluation,
@@ -76,13 +74,13 @@ class Run:
                 agent is for by its `deterministic`.
         """
         if deterministic is None:
-            return shown_evaluation(self.result, OWN)
-        return evaluation(self.result, MODES[deterministic])
+            return shown_evaluation(self.result, None)
+        return evaluation(self.result, deterministic)
 
     @property
     def masks(self) -> str:
         """Masks that the agent is for: "sampled" or "greedy"."""
-        return MASKS[shown_masks(self.result, OWN)]
+        return in_words(shown_masks(self.result, None))
 
     @property
     def error(self) -> float:
@@ -98,12 +96,13 @@ class Run:
     def summary(self) -> str:
         """Three lines, one more for texts or sequences, and one for each value of a context."""
         test = self.judged()
-        draw = next(draw for draw in MODES if MASKS[draw] != self.masks)
-        other = evaluation(self.result, draw)
+        # Beside masks that a function gave stand sampled ones.
+        greedy = shown_masks(self.result, None) is False
+        other = evaluation(self.result, greedy)
         density = " ".join(f"{share:.2f}" for share in test["density"])
         lines = [
             f"{self.agent}: test error {100 * test['error']:.2f} % ({self.masks} masks), "
-            f"{100 * other['error']:.2f} % ({MASKS[draw]} masks)",
+            f"{100 * other['error']:.2f} % ({in_words(greedy)} masks)",
             f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
             f"density {density}",
             *lines_beside_error(self.result),

@@ -100,9 +100,9 @@ def table_row(label, error, macs, *, half=0.01, seeds=3, learns=False, **more):
     }
 
 
-def drawn_views(results, folder, draw="sampled"):
+def drawn_views(results, folder, greedy=False):
     """Views and figures of results by label, as a report makes them."""
-    comparison = SimpleNamespace(results=results, draw=draw, name="made")
+    comparison = SimpleNamespace(results=results, deterministic=greedy, name="made")
     views = make_views(comparison, folder)
     return views, view_figures(comparison, views, make_looks(results))
 

@@ -154,3 +154,36 @@ def test_names_of_variables_say_what_they_hold():
         if (file, name) not in PROMISED_NAMES and not file.startswith(TO_BE_NAMED)
     }
     assert not names
+
+
+KINDS_OF_MASKS = {"sampled", "mode", "greedy"}
+"""Words of files and commands; the code says `deterministic`."""
+READS_KINDS = ("ccenv/base/mask_words.py", "ccenv/mdp/choosers.py", "ccenv/annexes/deploy/fused/")
+"""The door; and where a rule of a chooser is called so, which is no kind of a result's masks."""
+
+
+def kinds_as_a_switch(code):
+    """Lines of a module that compare a word for masks, or have one as an argument's value."""
+    for node in ast.walk(ast.parse(code)):
+        values = []
+        if isinstance(node, ast.Compare):
+            values = [node.left, *node.comparators]
+        elif isinstance(node, ast.arguments):
+            values = [*node.defaults, *node.kw_defaults]
+        elif isinstance(node, ast.keyword) and node.arg in ("draw", "deterministic"):
+            values = [node.value]
+        words = [v.value for v in values if isinstance(v, ast.Constant)]
+        if KINDS_OF_MASKS.intersection(word for word in words if isinstance(word, str)):
+            yield node.lineno if hasattr(node, "lineno") else words
+
+
+def test_sampled_or_greedy_masks_are_one_switch_which_is_called_deterministic():
+    planted = "x = f(draw='mode')\nif kind == 'greedy': pass\n"
+    assert sorted(kinds_as_a_switch(planted)) == [1, 2]
+    places = {
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in CODE
+        if not path.relative_to(ROOT).as_posix().startswith(READS_KINDS)
+        for line in kinds_as_a_switch(path.read_text())
+    }
+    assert not places

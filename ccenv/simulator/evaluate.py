@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.annotations import checks_types
+from ccenv.base.mask_words import in_files, in_words
 from ccenv.base.seeding import stream
 from ccenv.base.values import lacking, positive_int
 from ccenv.simulator.policy import Actor, ModelPolicy, Policy, as_policy
@@ -36,9 +37,9 @@ class Evaluation:
 
     split: str
     """"train", "validation" or "test"."""
-    draw: str
-    """"sampled", or "mode" for greedy masks (of independent blocks: thresholded at 1/2); "given"
-    of a module or a function, whose actions are taken as they are."""
+    deterministic: bool | None
+    """True for greedy masks (of independent blocks: thresholded at 1/2), False for sampled ones;
+    None of a module or a function, whose actions are taken as they are."""
     num_images: int
     """number of images, or of positions of all sequences."""
     error: float
@@ -70,10 +71,10 @@ class Evaluation:
         density = " ".join(f"{share:.2f}" for share in self.density)
         if len(self.density) > FEW_GATES:
             density = f"{sum(self.density) / len(self.density):.2f} in {len(self.density)} gates"
-        masks = "greedy" if self.draw == "mode" else self.draw
+        kind = "given" if self.deterministic is None else in_words(self.deterministic)
         total = "-" if math.isnan(self.total_cost) else f"{self.total_cost:.3f}"
         return (
-            f"Evaluation({self.num_images:,} {self.split} inputs, {masks} masks: error "
+            f"Evaluation({self.num_images:,} {self.split} inputs, {kind} masks: error "
             f"{100 * self.error:.2f} %, compute cost {self.compute_cost:.3f}, with the policy "
             f"{total}, density {density})"
         )
@@ -83,8 +84,13 @@ class Evaluation:
         """Compute cost with the policy's own cost."""
         return self.compute_cost + self.policy_cost
 
+    @property
+    def draw(self) -> str:
+        """`deterministic` as result files say it."""
+        return in_files(self.deterministic)
+
     def numbers(self) -> dict[str, Any]:
-        """All but the tensors, ready for JSON; `draw` is called "mode", what is unknown None."""
+        """All but the tensors, ready for JSON; masks as "mode", what is unknown None."""
         whole = ("num_images", "error", "nll", "mean_return")
         costs = ("compute_cost", "policy_cost", "total_cost", "macs")
         numbers = {n: None if math.isnan(v := getattr(self, n)) else v for n in (*whole, *costs)}
@@ -187,7 +193,7 @@ def evaluate(
     policy_macs, labels = sum(policy.policy_macs), whole["labels"]
     return Evaluation(
         split=split,
-        draw="given" if policy.as_given else "mode" if deterministic else "sampled",
+        deterministic=None if policy.as_given else deterministic,
         num_images=len(labels),
         error=1 - numbers["correct"],
         nll=numbers["nll"],

@@ -4,14 +4,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccenv.base.mask_words import BOTH, EITHER, SHOWN, deterministic_of
 from ccenv.data.registry import SPLITS
 from ccenv.runs.commands.frame import Parser, print_json, program, takes_trust
-from ccenv.runs.stats.measures import ASKED, MASKS, MODES, as_in_files
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
 
 COLUMNS: Columns = {
-    "masks": ("left", lambda one: MASKS[one["mode"]]),
+    "masks": ("left", lambda one: SHOWN[one["mode"]]),
     "split": ("left", "split"),
     "images": ("right ,d", "num_images"),
     "error %": ("right .2f", lambda one: 100 * one["error"]),
@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="a run's folder, as ccenv train says it")
     parser.add_argument("--split", choices=SPLITS, default="test", help="images; test by default")
     parser.add_argument(
-        "--masks", choices=(*ASKED, "both"), default="both", help="sampled, greedy, or both"
+        "--masks", choices=(*EITHER, "both"), default="both", help="sampled, greedy, or both"
     )
     parser.add_argument("--json", action="store_true", help="print the evaluations as JSON only")
     takes_trust(parser)
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.replay.replay import ask
 
     rebuilt = open_run(options.run, options.trust)
-    draws = MODES if options.masks == "both" else (as_in_files(options.masks),)
-    evaluations = [ask(rebuilt, draw, options.split).numbers() for draw in draws]
+    kinds = BOTH if options.masks == "both" else (bool(deterministic_of(options.masks)),)
+    evaluations = [ask(rebuilt, greedy, options.split).numbers() for greedy in kinds]
     if options.json:
         print_json(evaluations)
     else:

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccenv.base.mask_words import EITHER
 from ccenv.runs.commands.frame import Parser, program, takes_trust
-from ccenv.runs.stats.measures import ASKED
 
 SPLIT, IMAGES = "test", 10_000
 
@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--onnx", action="store_true", required=True, help="write a file for ONNX's runtimes")
     add("--out", type=Path, help="classifier.onnx next to the safetensors file by default")
     add("--skip", action="store_true", help="also a form of one input that skips")
-    add("--masks", choices=ASKED, help="as the run does by default")
+    add("--masks", choices=EITHER, help="as the run does by default")
     add("--dataset", help="the run's own by default")
     add("--split", default=SPLIT, help=f"{SPLIT} by default")
     add(

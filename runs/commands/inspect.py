@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ccenv.base.files import write_whole
+from ccenv.base.mask_words import EITHER, deterministic_of, in_words
 from ccenv.runs.commands.frame import Parser, program, takes_trust
 from ccenv.runs.engine.collect_runs import row_labels, settings_of
-from ccenv.runs.stats.measures import ASKED, as_in_files
 
 if TYPE_CHECKING:
     from ccenv.runs.replay.rebuilt import Rebuilt
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, help=f"the page; {PAGE} in the first run's folder")
     parser.add_argument(
-        "--masks", choices=ASKED, default="greedy", help="greedy masks, or sampled ones"
+        "--masks", choices=EITHER, default=in_words(True), help="greedy masks, or sampled ones"
     )
     takes_trust(parser)
     return parser
@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.report.publish import input_page
 
     opened = [open_run(folder, options.trust) for folder in options.runs]
-    view = view_of(dict(zip(run_names(opened), opened, strict=True)), as_in_files(options.masks))
+    view = view_of(
+        dict(zip(run_names(opened), opened, strict=True)), bool(deterministic_of(options.masks))
+    )
     target = options.out or options.runs[0] / PAGE
     write_whole(target, input_page(view))
     for agent in view["agents"]:

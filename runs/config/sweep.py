@@ -44,7 +44,8 @@ class Cell:
     setting: str = ""
     """what tells it from other rows of its method, in words; "" where nothing has to."""
     masks: str = ""
-    """"sampled" or "mode" where its masks are always of one kind; "" where validation chooses."""
+    """"which masks, as files say it, where they are always of one kind; "" where validation
+    chooses."""
     added: bool = False
     """whether it stands among another's rows: it is named and shown first."""
     origin: str = ""

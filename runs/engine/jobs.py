@@ -5,12 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ccenv.base.mask_words import BOTH_WORDS
 from ccenv.runs.config.plan import OF_CODE, Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.stats.measures import (
-    MODES,
-)
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,10 @@ def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
     jobs = []
     for cell, settings in sweep.runs():
         settings = {"log_dir": log_dir} | settings
-        if cell.masks not in ("", *MODES):
+        if cell.masks and cell.masks not in BOTH_WORDS:
             raise ValueError(
-                f"{cell.origin or cell.label}: expected masks of {' or '.join(MODES)} (greedy), "
+                f"{cell.origin or cell.label}: expected masks of "
+                f"{' or '.join(BOTH_WORDS)} (greedy), "
                 f"got {cell.masks!r}"
             )
         try:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ccenv.annexes.deploy.export import SkippingClassifier
-from ccenv.annexes.deploy.export_content import is_greedy
 from ccenv.annexes.deploy.masked_form import form_of
 from ccenv.annexes.deploy.onnx_file import Session, agreement, check_installed, write_onnx
+from ccenv.base.mask_words import BOTH, deterministic_of, in_files, in_words
 from ccenv.data import load_split
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.measures import mask_gap
@@ -24,16 +24,22 @@ def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
     errors = classifier.content.get("validation_error")
     if errors and classifier.policy.learns:
         num_inputs = len(load_split(dataset, "validation"))
-        if said := mask_gap(errors["sampled"], errors["mode"], num_inputs, "validation"):
-            own = "greedy" if is_greedy(classifier.draw) else "sampled"
-            warn(f"{said}; this file takes {own} masks unless --masks says otherwise")
+        sampled, greedy = (errors[in_files(kind)] for kind in BOTH)
+        if said := mask_gap(sampled, greedy, num_inputs, "validation"):
+            kind = in_words(classifier.deterministic)
+            warn(f"{said}; this file takes {kind} masks unless --masks says otherwise")
 
 
 def written(
-    classifier: SkippingClassifier, path: Path, draw: str | None, images: Tensor, *, skips: bool
+    classifier: SkippingClassifier,
+    path: Path,
+    deterministic: bool | None,
+    images: Tensor,
+    *,
+    skips: bool,
 ) -> None:
     """Writes a form, compares and reports it."""
-    form = write_onnx(classifier, path, draw, skips=skips)
+    form = write_onnx(classifier, path, deterministic=deterministic, skips=skips)
     found = agreement(classifier, form, Session(path), images)
     print(
         f"{path}: {found.images:,} inputs, logits at most {found.logits_apart:.1e} apart, "
@@ -62,9 +68,10 @@ def export_onnx(options: Namespace) -> None:
     # As a file takes them: bytes as shares of 255.
     images, _ = data.batch(torch.arange(min(options.images, len(data))))
     warn_of_gap(classifier, dataset)
+    deterministic = deterministic_of(options.masks) if options.masks else None
     if options.skip:
         # Refused before the other form is written.
-        form_of(classifier, options.masks, skips=True)
-    written(classifier, out, options.masks, images, skips=False)
+        form_of(classifier, deterministic=deterministic, skips=True)
+    written(classifier, out, deterministic, images, skips=False)
     if options.skip:
-        written(classifier, out.with_suffix(".skip.onnx"), options.masks, images, skips=True)
+        written(classifier, out.with_suffix(".skip.onnx"), deterministic, images, skips=True)

@@ -10,6 +10,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.base.given_files import read_json
+from ccenv.base.mask_words import BOTH
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.runs.config.plan import OLDER, Plan, code_digests
 from ccenv.runs.engine.errors import (
@@ -22,7 +23,7 @@ from ccenv.runs.engine.errors import (
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
 from ccenv.runs.engine.prepare import Options, PreparedRun, prepare
-from ccenv.runs.stats.measures import MODES, mask_gap
+from ccenv.runs.stats.measures import mask_gap
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program
@@ -128,8 +129,8 @@ def execute(plan: Plan, options: Options) -> dict[str, Any]:
     }
     # What a replay needs: policy, network, and the masks that were evaluated.
     run_folder.save_checkpoint(folder, agent, agent.simulator.network)
-    masks = {e.draw: e.masks for e in evaluations[:2]}
-    masks_file.save_masks(folder, masks, {e.draw: e.gate_values for e in evaluations[:2]})
+    masks = {e.deterministic: e.masks for e in evaluations[:2]}
+    masks_file.save_masks(folder, masks, {e.deterministic: e.gate_values for e in evaluations[:2]})
     if options.export:
         export(plan, agent)
     json_file.write_sealed(folder / run_folder.RESULT, result)
@@ -155,11 +156,10 @@ def all_verdicts(
         last: verdicts that are there already, under the masks that the policy is for.
     """
     verdicts = []
-    there = {(one.split, one.draw): one for one in last}
-    for split, draw in itertools.product(("test", "validation"), MODES):
-        greedy = draw == "mode"
+    there = {(one.split, one.deterministic): one for one in last}
+    for split, greedy in itertools.product(("test", "validation"), BOTH):
         verdicts.append(
-            there.get((split, draw))
+            there.get((split, greedy))
             or evaluate(env, policy, split=split, deterministic=greedy, seed=seed)
         )
     return tuple(verdicts)

@@ -12,10 +12,8 @@ from ccenv.base.given_files import read_json
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Job
 from ccenv.runs.stats.measures import (
-    GIVEN,
     MEASURES,
     OTHER_DATA,
-    OWN,
     shown_masks,
 )
 from ccenv.runs.stats.rows import make_rows
@@ -68,11 +66,11 @@ class SweepRuns:
     """the others."""
 
     @functools.cached_property
-    def draw(self) -> str:
-        """Masks that agents are for: "sampled", "mode" (greedy), or "own" where they differ."""
+    def deterministic(self) -> bool | None:
+        """Masks that agents are for: True for greedy, False for sampled; None where they differ."""
         learned = [one.result for one in self.finished if one.result["learns"]]
-        kinds = {shown_masks(result, OWN) for result in learned} - {GIVEN}
-        return OWN if len(kinds) > 1 else next(iter(kinds), "sampled")
+        kinds = {shown_masks(result, None) for result in learned} - {None}
+        return None if len(kinds) > 1 else next(iter(kinds), False)
 
     @property
     def name(self) -> str:
@@ -114,14 +112,14 @@ class SweepRuns:
     @functools.cached_property
     def shapings(self) -> list[Shapings]:
         """One agent's rewards at common costs, on each data set; none of other comparisons."""
-        return compare_shapings(self.results, self.draw, MEASURES[self.sweep.measure])
+        return compare_shapings(self.results, self.deterministic, MEASURES[self.sweep.measure])
 
     @functools.cached_property
     def shaping_tables(self) -> list[Table]:
         """Rewards compared, a table for each data set where an agent learned under several."""
         if shapings := self.shapings:
             return [shapings_table(one, len(shapings)) for one in shapings]
-        return summary_tables(self.rows, policies_above_random(self.results, self.draw))
+        return summary_tables(self.rows, policies_above_random(self.results, self.deterministic))
 
     def with_rows(self, rows: Sequence[tuple[Cell, Sequence[Finished]]]) -> "SweepRuns":
         """The same with rows of policies that were judged."""
@@ -133,7 +131,7 @@ class SweepRuns:
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table."""
-        return [asdict(row) for row in make_rows(self.results, self.draw)]
+        return [asdict(row) for row in make_rows(self.results, self.deterministic)]
 
     @property
     def sentences(self) -> list[str]:
@@ -141,7 +139,7 @@ class SweepRuns:
         shapings = self.shapings
         if crosses_shapings(self.rows):
             measure = MEASURES[self.sweep.measure]
-            shapings = compare_shapings(self.results, self.draw, measure, pool=True)
+            shapings = compare_shapings(self.results, self.deterministic, measure, pool=True)
         return [*map(shaping_sentence, shapings), *baseline_sentences(self.rows)]
 
 

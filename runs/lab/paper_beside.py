@@ -136,7 +136,7 @@ def learned_points(path: Path) -> list[Point]:
     for cell in read_cells(path):
         if cell["learns"]:
             runs.setdefault(cell["label"], []).append(cell)
-    return chosen_variants([make_point(label, cells, "sampled") for label, cells in runs.items()])
+    return chosen_variants([make_point(label, cells, False) for label, cells in runs.items()])
 
 
 BESIDE = {f"beside-{name}": functools.partial(beside_table, name) for name in PAPER_TABLES}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ccenv.base.mask_words import BOTH, BOTH_WORDS, in_files
 from ccenv.base.registry import OWN_PACKAGE
 from ccenv.base.trust import is_below, is_in_table
 from ccenv.networks.core.protocol import weights_of
@@ -14,7 +15,7 @@ from ccenv.runs.engine.metadata import facts_of, verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again
 from ccenv.runs.replay.replay import ask
 from ccenv.runs.replay.verdict import CHECKED, RECOMPUTED, WORD
-from ccenv.runs.stats.measures import DETERMINISTIC, MODES, OF_SYMBOLS
+from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.03}
 """By what a network computes in: relative, of the nll and the return on another machine."""
@@ -166,27 +167,26 @@ def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str
             problems.append(f"kept_at: claimed {end}, its curve is best at {best['images_seen']}")
     kind, point = ("best", best) if keeps_best else ("last", curve[-1])
     if point != {"images_seen": end, **told}:
-        problems.append(
-            f"curve: its {kind} point is not the evaluation validation, {MODES[is_deterministic]}"
-        )
+        masks = in_files(is_deterministic)
+        problems.append(f"curve: its {kind} point is not the evaluation validation, {masks}")
     return problems
 
 
 def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Claimed verdicts on validation images, sampled and mode; empty where there is none."""
-    wanted = [("validation", draw) for draw in MODES]
-    by_draw = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
-    return [by_draw.get(pair, {}) for pair in wanted]
+    """Claimed verdicts on validation images, sampled and greedy; empty where there is none."""
+    wanted = [("validation", kind) for kind in BOTH_WORDS]
+    by_kind = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
+    return [by_kind.get(pair, {}) for pair in wanted]
 
 
 def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
     """Whether the policy does what the result says on validation images, at each cost weight."""
     problems = []
-    for claimed, draw in zip(validations(result), MODES, strict=True):
-        evaluation = ask(rebuilt, draw, "validation")
+    for claimed, greedy in zip(validations(result), BOTH, strict=True):
+        evaluation = ask(rebuilt, greedy, "validation")
         room = Room(evaluation.num_images, OTHER_BITS)
         replayed = payable(evaluation.numbers(), rebuilt)
-        problems += differences(claimed, replayed, room, f"validation, {draw}: ")
+        problems += differences(claimed, replayed, room, f"validation, {in_files(greedy)}: ")
     replayed = verdicts_of_context(rebuilt.env, rebuilt.agent, rebuilt.plan.program.seed)
     claimed = result.get("context", {})
     for name, verdicts in replayed.get("context", {}).items():

@@ -252,13 +252,13 @@ class WalkedInputs:
 
 
 def walk_inputs(
-    rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None = None
+    rebuilt: Rebuilt, deterministic: bool, context: Mapping[str, float] | None = None
 ) -> WalkedInputs:
     """Asks the policy for its masks of the first test inputs, as the run's evaluation did.
 
     Args:
         rebuilt: the run.
-        draw: "sampled" (with the run's seed) or "mode".
+        deterministic: True for greedy masks, False for sampled ones, with the run's seed.
         context: cost weights or budgets of all inputs, see `Simulator.at`; None: as the
             environment has them.
     """
@@ -268,7 +268,7 @@ def walk_inputs(
     if context:
         simulator = simulator.at(**context)
     seed = rebuilt.plan.program.seed
-    generator = stream(seed, "evaluation masks") if draw == "sampled" else None
+    generator = None if deterministic else stream(seed, "evaluation masks")
     _, _, steps = walk(simulator, rebuilt.agent, generator, torch.arange(count))
     by_gate = [[step.outcome for step in steps[gate::gates]] for gate in range(gates)]
     last: list[Any] = by_gate[-1]

@@ -21,11 +21,12 @@ OTHER_VALUE = {"float32": 1e-5, "bfloat16": 0.02}
 """Gate values in [0, 1] that are closer are the same: what rounding makes of scores of size 5."""
 
 
-def ask(rebuilt: Rebuilt, draw: str, split: str = "test", policy: Any = None) -> Evaluation:
+def ask(
+    rebuilt: Rebuilt, deterministic: bool, split: str = "test", policy: Any = None
+) -> Evaluation:
     """Evaluates the run's policy again, or another one in its place, with the run's seed."""
-    sample, seed = draw == "sampled", rebuilt.plan.program.seed
-    chosen = rebuilt.agent if policy is None else policy
-    return evaluate(rebuilt.env, chosen, split=split, deterministic=not sample, seed=seed)
+    chosen, seed = rebuilt.agent if policy is None else policy, rebuilt.plan.program.seed
+    return evaluate(rebuilt.env, chosen, split=split, deterministic=deterministic, seed=seed)
 
 
 class StoredMasks(Policy):

@@ -14,7 +14,7 @@ class Checked:
     folder: str
     """of the run."""
     draw: str
-    """"sampled" or "mode"; "" where the run cannot be read at all."""
+    """"which masks, as files say it; "" where the run cannot be read at all."""
     claimed: dict[str, Any]
     """what the result says of the numbers that were found."""
     found: dict[str, Any]

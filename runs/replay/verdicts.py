@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.earlier_settings import earlier_of
+from ccenv.base.mask_words import BOTH, in_files
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.config.plan import Plan, safe_name
@@ -41,7 +42,7 @@ from ccenv.runs.replay.replay import (
     wrong_labels,
 )
 from ccenv.runs.replay.verdict import NAMED, Checked
-from ccenv.runs.stats.measures import DETERMINISTIC, MODES, evaluation
+from ccenv.runs.stats.measures import DETERMINISTIC, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.provenance import data_of
@@ -71,7 +72,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     plan = plan_of(config, trusted)
     problems = check_one_run(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
-    rows = [judge_draw(folder, result, rebuilt, draw) for draw in MODES]
+    rows = [judge_masks(folder, result, rebuilt, greedy) for greedy in BOTH]
     problems += check_run(result, rebuilt) + laws_broken(rebuilt)
     # Of what training made of this seed: no two seeds end with the same numbers.
     made = [run_folder.AGENT] if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT] else []
@@ -132,7 +133,9 @@ def short(text: str) -> str:
     return line if len(line) <= MOST_TEXT else f"{line[:MOST_TEXT]}..."
 
 
-def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Checked:
+def judge_masks(
+    folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, deterministic: bool
+) -> Checked:
     """Replays one evaluation and compares.
 
     The claims must be what the stored masks do, and what the masks do that the policy gives here.
@@ -140,15 +143,15 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_images = len(test_images(rebuilt.plan))
     num_blocks = rebuilt.env.simulator.num_blocks
-    masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
-    values = stored_values(folder, draw, rebuilt, num_images)
-    replayed = ask(rebuilt, draw, policy=StoredMasks(rebuilt.agent, masks, values))
-    numbers, claims = judged_numbers(rebuilt, replayed), evaluation(result, draw)
+    masks = masks_file.load_masks(folder, deterministic, num_blocks, num_images)
+    values = stored_values(folder, deterministic, rebuilt, num_images)
+    replayed = ask(rebuilt, deterministic, policy=StoredMasks(rebuilt.agent, masks, values))
+    numbers, claims = judged_numbers(rebuilt, replayed), evaluation(result, deterministic)
     room = Room(num_images, rounding=ROUNDING[dtype_of(rebuilt.network)])
     problems = differences(claims, numbers, room)
     if values is not None and share_of_others(replayed.masks, masks):
         problems.append("expected gate values of 0 where no block was computed, got others")
-    policy, others, asked = ask_again(rebuilt, draw, masks, values)
+    policy, others, asked = ask_again(rebuilt, deterministic, masks, values)
     problems += others
     if asked is not None:
         other_values = share_of_others(asked.gate_values, values or ())
@@ -157,7 +160,7 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
             room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
             where = "by the masks that the policy gives here: "
             problems += differences(claims, numbers, room, where)
-    is_own = draw == MODES[bool(result.get(DETERMINISTIC))]
+    is_own = deterministic == bool(result.get(DETERMINISTIC))
     judged = replayed if rebuilt.agent.uses_labels else asked
     if is_own and judged is not None:
         # To one per cent, and what flipped bits explain.
@@ -165,7 +168,7 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
         if not agrees("", result.get("block_use"), block_use_of(judged), room):
             problems.append("block_use: claimed otherwise than the policy does")
     claimed = {name: claims.get(name) for name in numbers}
-    return Checked(str(folder), draw, claimed, numbers, policy, tuple(problems))
+    return Checked(str(folder), in_files(deterministic), claimed, numbers, policy, tuple(problems))
 
 
 def judged_numbers(rebuilt: Rebuilt, replayed: Evaluation) -> dict[str, Any]:
@@ -202,11 +205,11 @@ def laws_broken(rebuilt: Rebuilt) -> list[str]:
 
 
 def stored_values(
-    folder: Path, draw: str, rebuilt: Rebuilt, num_images: int
+    folder: Path, deterministic: bool, rebuilt: Rebuilt, num_images: int
 ) -> list[Tensor] | None:
     """Gate values of an agent that acts by them, or whose blocks are touched only; else None."""
     num_blocks = rebuilt.env.simulator.num_blocks
-    values = masks_file.load_gate_values(folder, draw, num_blocks, num_images)
+    values = masks_file.load_gate_values(folder, deterministic, num_blocks, num_images)
     gives = bool(getattr(rebuilt.agent, "gives_values", False))
     wanted = gives or "oblivious" in rebuilt.plan.environment
     if wanted and values is None:
@@ -220,7 +223,10 @@ def stored_values(
 
 
 def ask_again(
-    rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor], values: Sequence[Tensor] | None = None
+    rebuilt: Rebuilt,
+    deterministic: bool,
+    masks: Sequence[Tensor],
+    values: Sequence[Tensor] | None = None,
 ) -> tuple[str, list[str], Evaluation | None]:
     """Asks the stored policy for its masks, with the true labels and with wrong ones.
 
@@ -230,9 +236,9 @@ def ask_again(
     """
     if rebuilt.agent.uses_labels:
         return "not replayed: a ceiling", [], None
-    asked, problems = ask(rebuilt, draw), []
+    asked, problems = ask(rebuilt, deterministic), []
     with wrong_labels(rebuilt):
-        blind = ask(rebuilt, draw)
+        blind = ask(rebuilt, deterministic)
     changed = share_of_others(blind.masks, asked.masks)
     if changed or share_of_others(blind.gate_values, asked.gate_values):
         problems.append(

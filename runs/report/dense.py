@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccenv.base.mask_words import BOTH, in_files
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import times_in
@@ -17,7 +18,7 @@ from ccenv.runs.stats.dense_comparison import (
     dense_elsewhere,
     make_contests,
 )
-from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, OWN
+from ccenv.runs.stats.measures import BITS, ERROR, OF_SYMBOLS
 from ccenv.runs.tables.drawing import file_part
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
@@ -39,13 +40,15 @@ ERROR_NOTE = (
 )
 
 
-def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list[Table]:
+def dense_tables(
+    contests: Sequence[Contest], deterministic: bool | None, note: str = ""
+) -> list[Table]:
     """Two tables for each data set."""
     tables = []
     for contest in contests:
         ending = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
         ending += f"-{contest.measure.name}" if contest.measure.name else ""
-        ending += "" if draw == "sampled" else f"-{draw}"
+        ending += "" if deterministic is False else f"-{in_files(deterministic, 'asked')}"
         tables += [equal_macs(contest, ending, note), equal_error(contest, ending, note)]
     return tables
 
@@ -104,27 +107,28 @@ def against_dense(comparison: SweepRuns, results_dir: Path) -> Part:
     measures = (ERROR, BITS) if all(run.get(OF_SYMBOLS) for run in runs) else (ERROR,)
     times = times_in(results_dir, comparison.name)
     learned = any(row["learns"] for row in comparison.rows)
-    draws: tuple[str, ...] = (comparison.draw,)
-    if learned and comparison.draw in ("sampled", OWN):
-        draws = tuple(dict.fromkeys((comparison.draw, *MODES)))
+    usual = comparison.deterministic
+    kinds = tuple(dict.fromkeys((usual, *BOTH))) if learned and not usual else (usual,)
     names = (row["dataset"] for row in comparison.rows)
     elsewhere = dense_elsewhere(names, results_dir, comparison.name)
     tables: list[Table] = []
-    for measure, draw in itertools.product(measures, draws):
+    for measure, deterministic in itertools.product(measures, kinds):
         others = elsewhere if measure is ERROR else {}
-        contests = make_contests(comparison.results, draw, others, times[draw], measure)
-        when = f"masks-{draw}" if len(draws) > 1 else ""
+        contests = make_contests(
+            comparison.results, deterministic, others, times[deterministic], measure
+        )
+        when = f"masks-{in_files(deterministic, 'asked')}" if len(kinds) > 1 else ""
         when += f" measure-{measure.name or 'error'}" if len(measures) > 1 else ""
         tables += [
             dataclasses.replace(table, when={"": when})
-            for table in dense_tables(contests, draw, NOTES[draw])
+            for table in dense_tables(contests, deterministic, NOTES[deterministic])
         ]
     return Part(tables)
 
 
 NOTES = {
-    OWN: "The masks that each agent is for.",
-    "sampled": "Sampled masks.",
-    "mode": "Greedy masks; validation errors are theirs too where they are known.",
+    None: "The masks that each agent is for.",
+    False: "Sampled masks.",
+    True: "Greedy masks; validation errors are theirs too where they are known.",
 }
 AGAINST_DENSE = Section("dense", "Compared with dense networks", against_dense)

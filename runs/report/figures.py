@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.mask_words import in_files, in_words
 from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.report.names import write_names
 from ccenv.runs.report.views import PlotView, make_views
@@ -21,8 +22,6 @@ from ccenv.runs.stats.intervals import FEWEST, with_interval
 from ccenv.runs.stats.measures import (
     BITS,
     ERROR,
-    MASKS,
-    OWN,
     RANDOM_MASKS,
     UNKNOWN,
     Result,
@@ -154,11 +153,15 @@ def view_figures(
     several = len({view.dataset for view in views}) > 1
     figures = {}
     for view in views:
-        is_first = (view.measure, view.cost.key, view.draw) == (ERROR, "macs", comparison.draw)
+        is_first = (view.measure, view.cost.key, view.deterministic) == (
+            ERROR,
+            "macs",
+            comparison.deterministic,
+        )
         name = "front" if is_first else f"equal-{view.cost.key}"
         name += f"-{file_part(view.dataset)}" if several else ""
         name += f"-{view.measure.name}" if view.measure.name else ""
-        name += "-mode" if view.draw == "mode" and not is_first else ""
+        name += f"-{in_files(True)}" if view.deterministic and not is_first else ""
         numbers = {point.label: number for number, point in enumerate(view.points)}
         titles = {f"row-{numbers[point.label]}": words(view, point) for point in view.placed}
         alt = (
@@ -174,14 +177,14 @@ def view_figures(
 def caption_of(view: PlotView) -> str:
     """How to read a figure, which rows have other masks than the rest, and which are not drawn."""
     # Sampled, or as the axis says.
-    usual, caption = "sampled" if view.draw == OWN else view.draw, CAPTION
+    usual, caption = in_words(bool(view.deterministic)), CAPTION
     kinds: dict[str, list[str]] = {}
     for point in view.placed:
         if point.masks not in ("", usual):
             kinds.setdefault(point.masks, []).append(point.label)
     if kinds:
-        masks = (f"{MASKS[kind]} of {first_names(labels)}" for kind, labels in kinds.items())
-        caption += f" Masks: {'; '.join(masks)}; {MASKS[usual]} of all others."
+        masks = (f"{kind} of {first_names(labels)}" for kind, labels in kinds.items())
+        caption += f" Masks: {'; '.join(masks)}; {usual} of all others."
     unknown = [point.label for point in view.points if math.isinf(point.macs)]
     if unknown and view.cost.key == "macs":
         caption += f" Not drawn, MACs unknown: {first_names(unknown)}."
@@ -192,7 +195,7 @@ def words(view: PlotView, point: Point) -> str:
     """A point in words."""
     measure, cost = view.measure, view.cost
     number = with_interval(point.interval, len(point.error), measure.spec, measure.ends)
-    number += f", {MASKS[point.masks]} masks" if point.masks else ""
+    number += f", {point.masks} masks" if point.masks else ""
     at = f"{cost.title} {cost.of(point):{cost.spec}}"
     return f"{point.label}: {measure.heading} {number}; {at}"
 
@@ -203,7 +206,11 @@ def front_figure(comparison: SweepRuns, results_dir: Path) -> Any:
     Raises:
         ValueError: if no run is finished.
     """
-    views = [v for v in make_views(comparison, results_dir) if v.draw == comparison.draw]
+    views = [
+        v
+        for v in make_views(comparison, results_dir)
+        if v.deterministic == comparison.deterministic
+    ]
     if not views:
         raise ValueError(f"expected finished runs of {comparison.name} to draw, got none")
     with drawn_in_style():
@@ -307,7 +314,10 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
             style = {"ms": 5.5} | looks.style(point.label) | faces.get(point.label, pale)
             axes.plot(*view.at(point), **style, zorder=3, gid=f"row-{number}")
     small = [view.at(point) for point in near.points if point.label not in faces]
-    axes.set(xlabel=view.cost.title, ylabel=f"{view.measure.heading}, {MASKS[view.draw]} masks")
+    axes.set(
+        xlabel=view.cost.title,
+        ylabel=f"{view.measure.heading}, {in_words(view.deterministic, 'asked')} masks",
+    )
     lines = [front, *(places[name] for name, group in groups.items() if group.style["ls"])]
     lines += [[(cost, low), (cost, high)] for cost, low, high in bars]
     colors = {name: group.style["color"] for name, group in groups.items()}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.mask_words import in_files
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
 from ccenv.networks.core.protocol import weights_of
@@ -32,7 +33,7 @@ NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
 
 
-def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[WalkedInputs]]:
+def walks_of(run: Rebuilt, deterministic: bool) -> tuple[View | None, list[WalkedInputs]]:
     """Walks test inputs at each of a run's cost weights or budgets; once where it has one alone.
 
     Returns:
@@ -43,11 +44,11 @@ def walks_of(run: Rebuilt, draw: str) -> tuple[View | None, list[WalkedInputs]]:
     ranges = {} if context is None else context.ranges
     name = next((name for name, bounds in ranges.items() if bounds.low < bounds.high), None)
     if name is None:
-        return None, [walk_inputs(run, draw)]
+        return None, [walk_inputs(run, deterministic)]
     half = torch.tensor(0.5)
     fixed = {other: float(ranges[other].at(half)) for other in ranges if other != name}
     values = values_over(ranges[name], NUM_PRICES)
-    walks = [walk_inputs(run, draw, fixed | {name: value}) for value in values]
+    walks = [walk_inputs(run, deterministic, fixed | {name: value}) for value in values]
     verdicts = []
     for walked in walks:
         wrong = walked.logits.argmax(dim=1) != walked.labels
@@ -81,13 +82,13 @@ def floats(tensor: Tensor) -> str:
     return base64.b64encode(array.tobytes()).decode()
 
 
-def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
+def view_of(runs: Mapping[str, Rebuilt], deterministic: bool) -> View:
     """What `inputs.js` draws.
 
     Raises:
         ValueError: if two runs are on different inputs.
     """
-    prices, walks = zip(*(walks_of(run, draw) for run in runs.values()), strict=True)
+    prices, walks = zip(*(walks_of(run, deterministic) for run in runs.values()), strict=True)
     # What is shown first.
     walked = [of_run[len(of_run) // 2] for of_run in walks]
     first = walked[0]
@@ -115,7 +116,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     return {
         "dataset": str(one_run.plan.environment["dataset"]),
         "classes": symbols,
-        "masks": draw,
+        "masks": in_files(deterministic),
         "is_sequence": first.positions > 1,
         "agents": agents,
         "orders": {name: [places[i] for i in order] for name, order in orders.items()},

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ccenv.base.files import write_whole
+from ccenv.base.mask_words import SHOWN, in_words
 from ccenv.runs.engine.origins import origins
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.engine.sweep_runs import SweepRuns, names_of
@@ -25,7 +26,7 @@ from ccenv.runs.report.dense import AGAINST_DENSE
 from ccenv.runs.report.figures import make_looks, view_figures
 from ccenv.runs.report.tables import APART, all_tables
 from ccenv.runs.report.views import PlotView, make_views
-from ccenv.runs.stats.measures import BITS, MASKS
+from ccenv.runs.stats.measures import BITS
 from ccenv.runs.stats.shapings import rewards_are_the_question
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
@@ -114,7 +115,12 @@ def comparison_page(comparison: SweepRuns, report: Report) -> str:
     """The page of a comparison."""
     switches: dict[str, dict[str, str]] = {}
     for view in report.views:
-        words = view.dataset, view.measure.title, view.cost.short, MASKS[view.draw]
+        words = (
+            view.dataset,
+            view.measure.title,
+            view.cost.short,
+            in_words(view.deterministic, "asked"),
+        )
         for (switch, setting), word in zip(view.settings.items(), words, strict=True):
             switches.setdefault(switch, {})[setting] = word
     first = sorted(report.views, key=lambda view: view.measure is not BITS)
@@ -130,7 +136,9 @@ def comparison_page(comparison: SweepRuns, report: Report) -> str:
         switches=switches,
         is_of_rewards=rewards_are_the_question(comparison.results),
         # Error over MACs, bits of texts, with the masks of the report's rows.
-        first=next((view.when for view in first if view.draw == comparison.draw), ""),
+        first=next(
+            (view.when for view in first if view.deterministic == comparison.deterministic), ""
+        ),
     )
 
 
@@ -140,7 +148,7 @@ def input_page(view: Mapping[str, Any]) -> str:
         "inputs.html.jinja",
         title=" and ".join(agent["name"] for agent in view["agents"]),
         about=f"Test {'sequences' if view.get('is_sequence') else 'inputs'} of {view['dataset']}, "
-        f"one by one; {MASKS[view['masks']]} masks.",
+        f"one by one; {SHOWN[view['masks']]} masks.",
         made_by="ccenv inspect",
         inputs=view,
     )

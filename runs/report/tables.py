@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ccenv.base.mask_words import BOTH, in_files, in_words
 from ccenv.runs.engine.collect_runs import settings_of
 from ccenv.runs.engine.origins import machine_name
 from ccenv.runs.engine.sweep_runs import Finished, SweepRuns
 from ccenv.runs.report.figures import KINDS, kind_of_method
 from ccenv.runs.report.views import PlotView
 from ccenv.runs.stats.intervals import Interval, with_interval
-from ccenv.runs.stats.measures import MASKS, MODES, Result, evaluation
+from ccenv.runs.stats.measures import Result, evaluation
 from ccenv.runs.stats.rows import RULE, habits_in_words, make_rows
 from ccenv.runs.stats.verdict import AGAINST_RANDOM
 from ccenv.runs.tables.shapings import from_least_to_most
@@ -115,7 +116,8 @@ APART = " · "
 def overview(comparison: SweepRuns, views: Sequence[PlotView]) -> list[Table]:
     """The table behind the figure, one for each data set: a column for each setting of a switch."""
     datasets = dict.fromkeys(view.dataset for view in views)
-    rows = {draw: rows_under(comparison, draw) for draw in dict.fromkeys(v.draw for v in views)}
+    kinds = dict.fromkeys(view.deterministic for view in views)
+    rows = {kind: rows_under(comparison, kind) for kind in kinds}
     tables = []
     for index, name in enumerate(datasets):
         made = overview_table([view for view in views if view.dataset == name], rows, comparison)
@@ -127,23 +129,23 @@ def overview(comparison: SweepRuns, views: Sequence[PlotView]) -> list[Table]:
 
 
 def overview_table(
-    views: Sequence[PlotView], rows: Mapping[str, Mapping[str, Row]], comparison: SweepRuns
+    views: Sequence[PlotView], rows: Mapping[bool | None, Mapping[str, Row]], comparison: SweepRuns
 ) -> Table:
     """The table of one data set. Several views share a column, such as that of their MACs.
 
     Args:
         views: of the data set.
-        rows: kind of masks -> label -> row.
+        rows: `deterministic` -> label -> row.
         comparison: with its results.
     """
-    apart = {draw: APART + MASKS[draw] if len(rows) > 1 else "" for draw in rows}
-    points, first = views[0].points, rows[comparison.draw]
+    apart = {kind: APART + in_words(kind, "asked") if len(rows) > 1 else "" for kind in rows}
+    points, first = views[0].points, rows[comparison.deterministic]
     columns: dict[str, tuple[str, Mapping[str, Any]]] = {}
     when: dict[str, str] = {}
     columns["row"] = "left", {point.label: named(first[point.label]) for point in points}
     for view in views:
         measure = view.measure
-        heading = measure.heading + apart[view.draw]
+        heading = measure.heading + apart[view.deterministic]
         columns[heading] = (
             "right",
             {
@@ -151,37 +153,42 @@ def overview_table(
                 for one in view.points
             },
         )
-        when[heading] = f"measure-{view.settings['measure']} masks-{view.draw}"
-    for draw, by_label in rows.items():
+        when[heading] = f"measure-{view.settings['measure']} masks-{view.settings['masks']}"
+    for deterministic, by_label in rows.items():
         kinds = {point.label: masks_of(by_label[point.label]) for point in points}
         if len({kinds[point.label] for point in points if by_label[point.label]["learns"]}) > 1:
             # A row may be greedy among sampled ones: it says so, with the error of the other kind.
-            columns["masks" + apart[draw]] = "left", kinds
+            columns["masks" + apart[deterministic]] = "left", kinds
             others = {label: other_error(row) for label, row in by_label.items()}
-            columns["other masks %" + apart[draw]] = "right", others
-            when["masks" + apart[draw]] = f"masks-{draw}"
-            when["other masks %" + apart[draw]] = f"measure-error masks-{draw}"
+            columns["other masks %" + apart[deterministic]] = "right", others
+            when["masks" + apart[deterministic]] = f"masks-{in_files(deterministic, 'asked')}"
+            when["other masks %" + apart[deterministic]] = (
+                f"measure-error masks-{in_files(deterministic, 'asked')}"
+            )
     for view in views:
         # Times and memory are those of any masks.
         by_masks = view.cost.key == "macs"
         costs: dict[str, float | str] = {p.label: view.cost.of(p) for p in view.placed}
         costs |= {p.label: "-" for p in view.points if by_masks and math.isinf(p.macs)}
-        heading = view.cost.short + (apart[view.draw] if by_masks else "")
+        heading = view.cost.short + (apart[view.deterministic] if by_masks else "")
         columns[heading] = f"right {view.cost.spec}", costs
-        when[heading] = f"cost-{view.cost.key}" + (f" masks-{view.draw}" if by_masks else "")
+        when[heading] = f"cost-{view.cost.key}" + (
+            f" masks-{view.settings['masks']}" if by_masks else ""
+        )
     for view in views:
-        heading = f"front{APART}{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
+        kind = in_words(view.deterministic, "asked")
+        heading = f"front{APART}{view.measure.title}, {view.cost.short}, {kind}"
         columns[heading] = "left", {point.label: "*" for point in view.front}
         when[heading] = view.when
     words = {k: KINDS[kind_of_method(runs[0])][0] for k, runs in comparison.results.items() if runs}
     columns["kind"] = "left", words
     columns["seeds"] = "right", {label: len(row["seeds"]) for label, row in first.items()}
-    for draw, by_label in rows.items():
+    for deterministic, by_label in rows.items():
         if any(by_label[point.label]["verdict"] in AGAINST_RANDOM for point in points):
-            heading = "above random masks %" + apart[draw]
+            heading = "above random masks %" + apart[deterministic]
             above = {k: above_random(r, ".2%") or r["verdict"] or None for k, r in by_label.items()}
             columns[heading] = "right", above
-            when[heading] = f"masks-{draw}"
+            when[heading] = f"masks-{in_files(deterministic, 'asked')}"
     labels = {point.label for point in points}
     forms = {name: form for name, (form, cells) in columns.items() if labels & cells.keys()}
     lines = [[columns[name][1].get(point.label) for name in forms] for point in points]
@@ -190,25 +197,25 @@ def overview_table(
     )
 
 
-def rows_under(comparison: SweepRuns, draw: str) -> dict[str, Row]:
+def rows_under(comparison: SweepRuns, deterministic: bool | None) -> dict[str, Row]:
     """Label -> row under one kind of masks."""
     rows: Sequence[Row] = comparison.rows
-    if draw != comparison.draw:
-        rows = [dataclasses.asdict(row) for row in make_rows(comparison.results, draw)]
+    if deterministic != comparison.deterministic:
+        rows = [dataclasses.asdict(row) for row in make_rows(comparison.results, deterministic)]
     return {row["label"]: row for row in rows}
 
 
 def seeds_table(comparison: SweepRuns) -> Table:
     """What each run reached, under both kinds of masks."""
     columns = {"row": "left", "seed": "right"}
-    for masks in (MASKS[draw] for draw in MODES):
+    for masks in map(in_words, BOTH):
         columns |= {f"test error %, {masks}": "right .2f", f"nll, {masks}": "right .3f"}
         columns[f"MACs, {masks}"] = "right ,.0f"
     lines = []
     for label, results in comparison.results.items():
         for result in results:
             lines.append([label, result["seed"]])
-            for one in (evaluation(result, draw) for draw in MODES):
+            for one in (evaluation(result, greedy) for greedy in BOTH):
                 macs = "-" if one["macs"] is None else one["macs"]
                 lines[-1] += [100 * one["error"], one["nll"], macs]
     return Table("seeds", "Results of each seed", columns, lines, "On test data.")

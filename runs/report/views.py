@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccenv.base.mask_words import BOTH, in_files
 from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, make_point, times_in
 from ccenv.runs.stats.dense_comparison import chosen_variants, dense_elsewhere
 from ccenv.runs.stats.measures import (
     BITS,
     ERROR,
-    MODES,
     NLL,
     OF_SYMBOLS,
     Measure,
@@ -50,8 +50,8 @@ class PlotView:
     """on the upright axis; "errors" of points are numbers of it."""
     cost: Cost
     """on the other one."""
-    draw: str
-    """"sampled", "mode" (greedy), or "own" where agents differ; random masks are sampled."""
+    deterministic: bool | None
+    """True for greedy masks, False for sampled ones; None for each agent's own."""
     points: tuple[Point, ...]
     """one for each row."""
     ceilings: frozenset[str]
@@ -64,7 +64,7 @@ class PlotView:
         """Switch -> its setting."""
         measure = self.measure.name or "error"
         settings = {"data": str(self.number), "measure": measure}
-        return settings | {"cost": self.cost.key, "masks": self.draw}
+        return settings | {"cost": self.cost.key, "masks": in_files(self.deterministic, "asked")}
 
     @property
     def when(self) -> str:
@@ -110,10 +110,11 @@ def make_views(comparison: SweepRuns, results_dir: Path) -> list[PlotView]:
         of_symbols = all(run.get(OF_SYMBOLS) for runs in rows.values() for run in runs)
         ceilings = frozenset(k for k, runs in rows.items() if runs[0]["uses_labels"])
         for measure in (ERROR, BITS if of_symbols else NLL):
-            draws = MODES if comparison.draw in MODES else (comparison.draw, *MODES)
-            for draw in draws if learned else (comparison.draw,):
-                at = times[draw]
-                made = [make_point(k, runs, draw, measure, at) for k, runs in rows.items()]
+            usual = comparison.deterministic
+            kinds = BOTH if usual is not None else (None, *BOTH)
+            for deterministic in kinds if learned else (usual,):
+                at = times[deterministic]
+                made = [make_point(k, runs, deterministic, measure, at) for k, runs in rows.items()]
                 # Rows that repeat another are its variants, but for the reader's.
                 methods = {point.label: point.method for point in made}
                 methods |= {
@@ -122,7 +123,16 @@ def make_views(comparison: SweepRuns, results_dir: Path) -> list[PlotView]:
                 points = tuple(dataclasses.replace(one, method=methods[one.label]) for one in made)
                 dense = elsewhere.get(dataset, ()) if measure is ERROR else ()
                 views += [
-                    PlotView(number, dataset, measure, cost, draw, points, ceilings, tuple(dense))
+                    PlotView(
+                        number,
+                        dataset,
+                        measure,
+                        cost,
+                        deterministic,
+                        points,
+                        ceilings,
+                        tuple(dense),
+                    )
                     for cost in costs_of(points)
                 ]
     return [view for view in views if view.placed]

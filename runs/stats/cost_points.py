@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from ccenv.base.given_files import read_json
+from ccenv.base.mask_words import BOTH, deterministic_of, in_words
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import (
     ERROR,
     HALVE,
-    MODES,
-    OWN,
     Measure,
     Result,
     dataset_of,
+    kind_of,
     memory_of,
     method_of,
     repeated,
@@ -53,7 +53,7 @@ class Point:
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
     masks: str = ""
-    """how they are chosen, see `shown_masks`; "" of rules, which training does not change."""
+    """how they are chosen, in words; "" of rules, which training does not change."""
     is_fixed: bool = False
     """whether nothing is chosen in its network, such as a pruned one."""
 
@@ -83,39 +83,39 @@ class Point:
 def make_point(
     label: str,
     runs: Sequence[Result],
-    draw: str,
+    deterministic: bool | None,
     measure: Measure = ERROR,
     times: Times | None = None,
 ) -> Point:
     """A row's runs as one point; `times` were measured in turns, and replace the runs' own."""
-    verdicts = [shown_evaluation(run, draw) for run in runs]
+    verdicts = [shown_evaluation(run, deterministic) for run in runs]
     own_times: dict[int, dict[int, float]] = {}
-    validation: dict[str, dict[int, float]] = {}
+    validation: dict[bool | None, dict[int, float]] = {}
     for run in runs:
         for pass_ in run["latency"]:
             own_times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
         for verdict in run["evaluations"]:
             if verdict["split"] == "validation":
-                validation.setdefault(verdict["mode"], {})[run["seed"]] = measure.of(verdict)
+                validation.setdefault(kind_of(verdict), {})[run["seed"]] = measure.of(verdict)
     # Results of earlier versions know drawn masks' validation error only.
-    judged = validation.get(shown_masks(runs[0], draw), {})
+    judged = validation.get(shown_masks(runs[0], deterministic), {})
     return Point(
         label=label,
         method=method_of(runs[0]),
         macs=float(np.mean(known([one["macs"] for one in verdicts]) or [math.inf])),
         error={run["seed"]: measure.of(one) for run, one in zip(runs, verdicts, strict=True)},
-        validation=judged if len(judged) == len(runs) else validation.get("sampled", {}),
+        validation=judged if len(judged) == len(runs) else validation.get(False, {}),
         milliseconds=own_times if times is None else times.get(label, {}),
         halves=HALVE in transforms_of(runs[0]),
         memory=memory_of(runs[0]),
-        masks=shown_masks(runs[0], draw) if runs[0]["learns"] else "",
+        masks=in_words(shown_masks(runs[0], deterministic)) if runs[0]["learns"] else "",
         is_fixed=runs[0]["agent"] == "dense",
     )
 
 
 def judged_points(
     results: Mapping[str, Sequence[Result]],
-    draw: str,
+    deterministic: bool | None,
     measure: Measure = ERROR,
     times: Times | None = None,
 ) -> dict[str, list[Point]]:
@@ -124,7 +124,7 @@ def judged_points(
     points: dict[str, list[Point]] = {}
     for label, runs in results.items():
         if runs and not runs[0]["uses_labels"] and label not in same:
-            point = make_point(label, runs, draw, measure, times)
+            point = make_point(label, runs, deterministic, measure, times)
             points.setdefault(dataset_of(runs[0]), []).append(point)
     return points
 
@@ -134,8 +134,8 @@ def times_path(results_dir: Path, sweep: str) -> Path:
     return results_dir / f"{sweep}-times.json"
 
 
-def times_in(results_dir: Path, sweep: str) -> dict[str, Times | None]:
-    """Masks -> label -> images of a pass -> median milliseconds by seed; None without a record.
+def times_in(results_dir: Path, sweep: str) -> dict[bool | None, Times | None]:
+    """`deterministic` -> label -> images of a pass -> median milliseconds by seed, or None.
 
     Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
     the machine did then slowed all of them.
@@ -145,10 +145,10 @@ def times_in(results_dir: Path, sweep: str) -> dict[str, Times | None]:
     """
     path = times_path(results_dir, sweep)
     if not path.exists():
-        return dict.fromkeys((*MODES, OWN))
-    found: dict[str, dict[str, dict[int, dict[int, float]]]] = {draw: {} for draw in MODES}
+        return dict.fromkeys((*BOTH, None))
+    found: dict[bool | None, dict[str, dict[int, dict[int, float]]]] = {kind: {} for kind in BOTH}
     for row in read_json(path)["rows"]:
-        by_size = found[row["masks"]].setdefault(row["label"], {})
+        by_size = found[deterministic_of(row["masks"])].setdefault(row["label"], {})
         by_seed = by_size.setdefault(int(row["batch_size"]), {})
         by_seed[int(row.get("seed", 0))] = statistics.median(row["milliseconds"])
-    return {**found, OWN: found["sampled"]}
+    return {**found, None: found[False]}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ccenv.runs.stats.cost_points import Point, Times, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, compare_intervals, mean_interval, paired_difference
-from ccenv.runs.stats.measures import ERROR, OWN, Measure, Result
+from ccenv.runs.stats.measures import ERROR, Measure, Result
 from ccenv.runs.store.recorded import read_cells
 
 SAME = 0.005
@@ -39,7 +39,7 @@ class Contest:
 
 def make_contests(
     results: Mapping[str, Sequence[Result]],
-    draw: str = OWN,
+    deterministic: bool | None = None,
     elsewhere: Mapping[str, Sequence[Point]] | None = None,
     times: Times | None = None,
     measure: Measure = ERROR,
@@ -48,13 +48,14 @@ def make_contests(
 
     Args:
         results: label -> one result a seed; see `judged_points`; rows of unknown MACs are left out.
-        draw: "sampled", "mode", or "own" for the masks that each agent is for.
+        deterministic: True for greedy masks, False for sampled ones; None: those that each agent
+            is for.
         elsewhere: data set -> dense networks of another sweep.
         times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
         measure: what they are compared by.
     """
     contests = []
-    for dataset, judged in judged_points(results, draw, measure, times).items():
+    for dataset, judged in judged_points(results, deterministic, measure, times).items():
         points = [point for point in judged if math.isfinite(point.macs)]
         best = chosen_variants(points, by_memory=bool(measure.name))
         dense = [point for point in best if point.method == "dense"]
@@ -86,7 +87,7 @@ def dense_elsewhere(
             for cell in read_cells(path):
                 if cell["agent"] == "dense":
                     runs.setdefault(cell["label"], []).append({**cell, "latency": []})
-            points = [make_point(label, cells, "sampled") for label, cells in runs.items()]
+            points = [make_point(label, cells, False) for label, cells in runs.items()]
             found[dataset] = chosen_variants(points)
     return found
 

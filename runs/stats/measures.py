@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ccenv.base.mask_words import deterministic_of, in_words
+
 OF_SYMBOLS = "of_symbols"
 """Key of a result that says whether its inputs were windows of symbols."""
 BITS_NOTE = "Bits: nll over ln 2, of one of 128 symbols (a byte, or any rare one)."
@@ -86,13 +88,6 @@ def lines_beside_error(result: Mapping[str, Any]) -> list[str]:
 
 
 Result = Mapping[str, Any]
-MODES = ("sampled", "mode")
-ASKED = (*MODES, "greedy")
-"""What `--masks` takes: the words of files, of which "mode" is for greedy masks."""
-OWN, GIVEN = "own", "given"
-"""The masks that each agent is for; those of a function, which gives bits and no probabilities."""
-MASKS = {OWN: "each agent's own", "sampled": "sampled", "mode": "greedy", GIVEN: "as given"}
-"""Kind of masks -> in words."""
 DETERMINISTIC = "deterministic"
 """Key of a result whose agent is for greedy masks; of those without it masks are sampled."""
 UNKNOWN = "-"
@@ -105,42 +100,46 @@ NUMBER_BYTES = 4
 """Of a policy: float32, and entries of a table of blocks."""
 
 
-def as_in_files(masks: str) -> str:
-    """A word of `ASKED` as files have it.
+def kind_of(evaluation: Mapping[str, Any]) -> bool | None:
+    """Whether masks of an evaluation were greedy (True) or sampled; None: as given by a function.
 
-    >>> as_in_files("greedy"), as_in_files("sampled")
-    ('mode', 'sampled')
+    >>> kind_of({"split": "test", "mode": "sampled", "error": 0.05})
+    False
     """
-    return "mode" if masks == "greedy" else masks
+    return deterministic_of(evaluation["mode"])
 
 
-def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
-    """A result's verdict on test images, masks "sampled" or "mode"."""
-    kinds = (draw, GIVEN)
+def evaluation(result: Result, deterministic: bool | None) -> Mapping[str, Any]:
+    """A result's verdict on test inputs, of greedy masks (True) or sampled ones.
+
+    Masks that a function gave are both; None finds these alone.
+    """
     found: Mapping[str, Any] = next(
-        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] in kinds
+        e
+        for e in result["evaluations"]
+        if e["split"] == "test" and kind_of(e) in (deterministic, None)
     )
     return found
 
 
-def shown_evaluation(result: Result, draw: str) -> Mapping[str, Any]:
+def shown_evaluation(result: Result, deterministic: bool | None) -> Mapping[str, Any]:
     """The same for tables and figures, which always sample random masks.
 
     Greedy random masks keep all blocks or none, so their error says nothing about the rate.
     """
-    return evaluation(result, shown_masks(result, draw))
+    return evaluation(result, shown_masks(result, deterministic))
 
 
-def shown_masks(result: Result, draw: str) -> str:
-    """Which masks tables show: "sampled" for random masks, "given" of a function, else `draw`.
+def shown_masks(result: Result, deterministic: bool | None) -> bool | None:
+    """Which masks tables show: None if a function gave them, False for random masks, else as asked.
 
-    Where that is `OWN`, those that the agent is for: "mode" if it says `deterministic`.
+    If None is asked, those that the agent is for.
     """
-    if result["evaluations"][0]["mode"] == GIVEN:
-        return GIVEN
+    if kind_of(result["evaluations"][0]) is None:
+        return None
     if result["agent"] == RANDOM_MASKS:
-        return "sampled"
-    return MODES[bool(result.get(DETERMINISTIC))] if draw == OWN else draw
+        return False
+    return bool(result.get(DETERMINISTIC)) if deterministic is None else deterministic
 
 
 def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
@@ -257,11 +256,10 @@ def mask_gap(sampled: float, greedy: float, num_inputs: int, split: str = "test"
     variance = (sampled * (1 - sampled) + greedy * (1 - greedy)) / num_inputs
     if abs(greedy - sampled) < max(LEAST_GAP, STANDARD_ERRORS * math.sqrt(variance)):
         return ""
-    errors = {"greedy": greedy, "sampled": sampled}
+    errors = {True: greedy, False: sampled}
     worse, better = sorted(errors, key=lambda kind: -errors[kind])
     return (
-        f"{worse} masks have {100 * errors[worse]:.1f} % error, {better} masks "
-        f"{100 * errors[better]:.1f} %, on {num_inputs:,} {split} inputs: take {better} masks "
-        f"(deterministic={better == 'greedy'}; draw={better!r} of an exported classifier) or "
-        "train longer"
+        f"{in_words(worse)} masks have {100 * errors[worse]:.1f} % error, {in_words(better)} masks "
+        f"{100 * errors[better]:.1f} %, on {num_inputs:,} {split} inputs: take {in_words(better)} "
+        f"masks (deterministic={better}) or train longer"
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.base.mask_words import BOTH, in_files
 from ccenv.runs.stats.intervals import (
     Interval,
     compare_intervals,
@@ -20,8 +21,6 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
 )
 from ccenv.runs.stats.measures import (
-    MODES,
-    OWN,
     RANDOM_MASKS,
     Result,
     bits_in,
@@ -47,7 +46,7 @@ class OtherMasks:
     """What a policy does under the kind of masks that its row does not show, mean over seeds."""
 
     masks: str
-    """"sampled" or "mode" (greedy)."""
+    """which, as in `Row`."""
     error: float
     """share of wrong answers."""
     total_cost: float | None
@@ -71,7 +70,7 @@ class Row:
     seeds: tuple[int, ...]
     """those with a result."""
     masks: str
-    """how masks were chosen, "sampled", "mode" (greedy) or "given"; see `shown_masks`."""
+    """how masks were chosen, as files say it; see `shown_masks`."""
     learns: bool
     """False for rules."""
     uses_labels: bool
@@ -118,16 +117,18 @@ class Row:
     """the other kind of masks, where error or cost are far off; see `far_off`."""
 
 
-def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[Row]:
+def make_rows(
+    results: Mapping[str, Sequence[Result]], deterministic: bool | None = None
+) -> list[Row]:
     """Summarises the results of each label."""
     present = {label: found for label, found in results.items() if found}
     same = repeated(present)
     for label, other in same.items():
         fewer, more = sorted(len(present[name]) for name in (label, other))
         same[label] += f" in {fewer} of {more} seeds" if fewer < more else ""
-    random = random_masks_at_cost(present, draw)
+    random = random_masks_at_cost(present, deterministic)
     rows = [
-        make_row(label, found, draw, random.get(label, ({}, "")), same.get(label, ""))
+        make_row(label, found, deterministic, random.get(label, ({}, "")), same.get(label, ""))
         for label, found in present.items()
     ]
     places: dict[str, list[tuple[float, float]]] = {}
@@ -157,7 +158,7 @@ def dominated(point: tuple[float, float], others: Iterable[tuple[float, float]])
 def make_row(
     label: str,
     results: Sequence[Result],
-    draw: str,
+    deterministic: bool | None,
     random: tuple[Mapping[int, float], str],
     same_as: str,
 ) -> Row:
@@ -166,14 +167,14 @@ def make_row(
     Args:
         label: what the sweep calls it.
         results: one a seed, at least one.
-        draw: see `make_rows`.
+        deterministic: see `make_rows`.
         random: random masks' errors as `random_masks_at_cost` gives them.
         same_as: see `Row`.
     """
-    first, verdicts = results[0], [shown_evaluation(r, draw) for r in results]
-    modes = [shown_evaluation(r, "mode") for r in results]
-    shown = shown_masks(first, draw)
-    others = [mode for mode in MODES if mode != shown] if first["learns"] and shown in MODES else []
+    first, verdicts = results[0], [shown_evaluation(r, deterministic) for r in results]
+    modes = [shown_evaluation(r, True) for r in results]
+    shown = shown_masks(first, deterministic)
+    has_others = first["learns"] and shown is not None
 
     def mean_of(name: str, verdicts: Sequence[Mapping[str, Any]] = verdicts) -> Interval:
         return mean_interval([v[name] for v in verdicts])
@@ -200,7 +201,7 @@ def make_row(
         dataset=dataset_of(first),
         shaping=first["reward"],
         seeds=tuple(r["seed"] for r in results),
-        masks=shown,
+        masks=in_files(shown),
         learns=first["learns"],
         uses_labels=first["uses_labels"],
         error=mean_of("error"),
@@ -209,8 +210,8 @@ def make_row(
         macs=known_mean("macs"),
         mode_error=mean_of("error", modes),
         mode_macs=known_mean("macs", modes),
-        other_error=mean_of("error", [evaluation(r, others[0]) for r in results])
-        if others
+        other_error=mean_of("error", [evaluation(r, not shown) for r in results])
+        if has_others
         else None,
         density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
         speedup={size: float(np.median(values)) for size, values in speedups.items()},
@@ -231,7 +232,7 @@ FAR = 0.25
 """Relative difference of two costs that a reader should know of."""
 
 
-def far_off(results: Sequence[Result], shown: str) -> OtherMasks | None:
+def far_off(results: Sequence[Result], shown: bool | None) -> OtherMasks | None:
     """Error and cost of one row's other kind of masks, None where they are much as those shown.
 
     Much: errors by `mask_gap`, or compute costs by more than a quarter of the larger one.
@@ -242,23 +243,26 @@ def far_off(results: Sequence[Result], shown: str) -> OtherMasks | None:
     ...     return {"agent": "rloo", "evaluations": [
     ...         {**shared, "mode": m, "compute_cost": c, "total_cost": c} for m, c in costs.items()
     ...     ]}
-    >>> far_off([run(0.2, 0.1)], "sampled"), far_off([run(0.2, 0.19)], "sampled")
+    >>> far_off([run(0.2, 0.1)], False), far_off([run(0.2, 0.19)], False)
     (OtherMasks(masks='mode', error=0.05, total_cost=0.1), None)
     """
-    if shown not in MODES:
+    if shown is None:
         return None
 
-    def mean_of(name: str, draw: str) -> float:
-        return float(np.mean(known([evaluation(one, draw)[name] for one in results]) or [math.nan]))
+    def mean_of(name: str, greedy: bool) -> float:
+        return float(
+            np.mean(known([evaluation(one, greedy)[name] for one in results]) or [math.nan])
+        )
 
-    (other,) = (draw for draw in MODES if draw != shown)
-    errors, costs = ([mean_of(name, m) for m in MODES] for name in ("error", "compute_cost"))
+    errors, costs = (
+        [mean_of(name, greedy) for greedy in BOTH] for name in ("error", "compute_cost")
+    )
     num_inputs = sum(evaluation(one, shown)["num_images"] for one in results)
     is_far = max(costs) - min(costs) > FAR * max(costs)
     if not is_far and not mask_gap(errors[0], errors[1], num_inputs):
         return None
-    total = mean_of("total_cost", other)
-    return OtherMasks(other, mean_of("error", other), None if math.isnan(total) else total)
+    total, other = mean_of("total_cost", not shown), in_files(not shown)
+    return OtherMasks(other, mean_of("error", not shown), None if math.isnan(total) else total)
 
 
 def known(numbers: Sequence[float | None]) -> list[float]:
@@ -268,7 +272,7 @@ def known(numbers: Sequence[float | None]) -> list[float]:
 
 
 def random_masks_at_cost(
-    results: Mapping[str, Sequence[Result]], draw: str
+    results: Mapping[str, Sequence[Result]], deterministic: bool | None
 ) -> dict[str, tuple[dict[int, float], str]]:
     """Label -> (seed -> random masks' error at the total cost of that seed's run; or why not).
 
@@ -283,8 +287,8 @@ def random_masks_at_cost(
     for label, runs in results.items():
         if not runs or runs[0]["agent"] in FLOORS or runs[0]["uses_labels"]:
             continue
-        curves = dropout_curves(floors.get(dataset_of(runs[0]), []), draw, runs[0])
-        costs = {r["seed"]: shown_evaluation(r, draw)["total_cost"] for r in runs}
+        curves = dropout_curves(floors.get(dataset_of(runs[0]), []), deterministic, runs[0])
+        costs = {r["seed"]: shown_evaluation(r, deterministic)["total_cost"] for r in runs}
         why = "outside its costs" if curves else "no block_dropout"
         if None in costs.values():
             errors, why = [], "unknown cost"
@@ -295,14 +299,16 @@ def random_masks_at_cost(
     return found
 
 
-def dropout_curves(floors: Iterable[Result], draw: str, like: Result) -> dict[int, Curve]:
+def dropout_curves(
+    floors: Iterable[Result], deterministic: bool | None, like: Result
+) -> dict[int, Curve]:
     """For each seed random masks' (total cost, error), up to the dense network's.
 
     A rate that a cheaper one beats has that one's error: spending more is no must.
 
     Args:
         floors: results of agents in `FLOORS`.
-        draw: see `make_rows`.
+        deterministic: see `make_rows`.
         like: whose network they must have: random blocks of another are no floor.
     """
     blocks, rest = network_shape(like)
@@ -312,7 +318,7 @@ def dropout_curves(floors: Iterable[Result], draw: str, like: Result) -> dict[in
         # With every block kept, blocks make no difference.
         is_dense = "dense" in (result["agent"], like["agent"])
         if own_rest == rest and (is_dense or own_blocks == blocks):
-            verdict = shown_evaluation(result, draw)
+            verdict = shown_evaluation(result, deterministic)
             curves.setdefault(result["seed"], []).append((verdict["total_cost"], verdict["error"]))
     fronts: dict[int, Curve] = {}
     for seed, points in curves.items():

@@ -190,13 +190,13 @@ def learned_rows(results: Results) -> list[tuple[str, Sequence[Result]]]:
 
 
 def compare_shapings(
-    results: Results, draw: str, measure: Measure, *, pool: bool = False
+    results: Results, deterministic: bool | None, measure: Measure, *, pool: bool = False
 ) -> list[Shapings]:
     """Curves of one agent's rewards on each data set; rewards of a single cell have none.
 
     Args:
         results: label -> one result a seed, with `added`.
-        draw: "sampled" or "mode" (greedy).
+        deterministic: True for greedy masks, False for sampled ones, None for each agent's own.
         measure: what is compared.
         pool: take several agents as one.
 
@@ -212,7 +212,7 @@ def compare_shapings(
     found = []
     for dataset, by_name in groups.items():
         rewards = [
-            curve_of(name, {k: results[k] for k in labels}, draw, measure)
+            curve_of(name, {k: results[k] for k in labels}, deterministic, measure)
             for name, labels in by_name.items()
             if len(labels) > 1
         ]
@@ -225,11 +225,13 @@ def compare_shapings(
     return found
 
 
-def curve_of(name: str, cells: Results, draw: str, measure: Measure) -> OneReward:
+def curve_of(name: str, cells: Results, deterministic: bool | None, measure: Measure) -> OneReward:
     """The curve of a reward's cells, for each seed that all of them have finished."""
-    kept = undominated([make_point(label, runs, draw, measure) for label, runs in cells.items()])
+    kept = undominated(
+        [make_point(label, runs, deterministic, measure) for label, runs in cells.items()]
+    )
     by_run = {
-        (label, run["seed"]): make_point(label, [run], draw, measure)
+        (label, run["seed"]): make_point(label, [run], deterministic, measure)
         for label, runs in cells.items()
         for run in runs
     }

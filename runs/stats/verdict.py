@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ccenv.base.mask_words import SHOWN
 from ccenv.runs.stats.intervals import (
     FEWEST,
     MORE,
@@ -20,7 +21,6 @@ from ccenv.runs.stats.intervals import (
     decide,
     with_interval,
 )
-from ccenv.runs.stats.measures import MASKS
 
 Row = Mapping[str, Any]
 """As `Comparison.rows` hold it."""
@@ -208,7 +208,7 @@ def masks_in_words(learned: Sequence[Row]) -> str:
     """
     groups: dict[str, list[Row]] = {}
     for row in learned:
-        groups.setdefault(f"{MASKS[row['masks']]} masks", []).append(row)
+        groups.setdefault(f"{SHOWN[row['masks']]} masks", []).append(row)
     if len(groups) == 1:
         return next(iter(groups))
     return "; ".join(
@@ -225,7 +225,7 @@ def far_masks(learned: Sequence[Row]) -> list[str]:
         other = row["other_masks"]
         cost = "" if other["total_cost"] is None else f" at cost {other['total_cost']:.3f}"
         words = f"{row['label']} has {100 * other['error']:.2f} %{cost}"
-        groups.setdefault(MASKS[other["masks"]], []).append(words)
+        groups.setdefault(SHOWN[other["masks"]], []).append(words)
     said = [f"Judged with {kind} masks, {'; '.join(rows)}." for kind, rows in groups.items()]
     if more := len(far) - len(named):
         also = "also " if named else ""

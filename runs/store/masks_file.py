@@ -8,37 +8,38 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import read_checked, write_checked
+from ccenv.base.mask_words import in_files
 from ccenv.runs.store.folder import CHECKPOINT, MASKS
 
 
 def save_masks(
     folder: Path,
-    masks: Mapping[str, Sequence[Tensor]],
-    gate_values: Mapping[str, Sequence[Tensor]] | None = None,
+    masks: Mapping[bool | None, Sequence[Tensor]],
+    gate_values: Mapping[bool | None, Sequence[Tensor]] | None = None,
 ) -> None:
     """Writes the masks of all test images, eight blocks a byte, so that they can be replayed.
 
     Args:
         folder: the run's.
-        masks: "sampled" or "mode" -> for each gated layer bool [num_images, num_blocks].
+        masks: `deterministic` -> for each gated layer bool [num_images, num_blocks].
         gate_values: the same for what kept blocks were multiplied with, float32, as they are; of
             agents that give masks empty.
     """
     packed = {
-        f"{draw}/{layer}": torch.from_numpy(np.packbits(mask.cpu().numpy(), axis=1))
-        for draw, layers in masks.items()
+        f"{in_files(kind)}/{layer}": torch.from_numpy(np.packbits(mask.cpu().numpy(), axis=1))
+        for kind, layers in masks.items()
         for layer, mask in enumerate(layers)
     }
     values = {
-        f"{draw}/values/{layer}": value.detach().float().cpu().contiguous()
-        for draw, layers in (gate_values or {}).items()
+        f"{in_files(kind)}/values/{layer}": value.detach().float().cpu().contiguous()
+        for kind, layers in (gate_values or {}).items()
         for layer, value in enumerate(layers)
     }
     write_checked(folder / CHECKPOINT / MASKS, packed | values, {})
 
 
 def load_gate_values(
-    folder: Path, draw: str, num_blocks: Sequence[int], num_images: int
+    folder: Path, deterministic: bool, num_blocks: Sequence[int], num_images: int
 ) -> list[Tensor] | None:
     """Gate values stored with the masks that `save_masks` wrote; None where the run has none.
 
@@ -50,9 +51,10 @@ def load_gate_values(
         stored, _ = read_checked(path)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"expected gate values in {path}, got none ({error!r})") from error
-    if not any(name.startswith(f"{draw}/values/") for name in stored):
+    if not any(name.startswith(f"{in_files(deterministic)}/values/") for name in stored):
         return None
-    values = [stored.get(f"{draw}/values/{layer}") for layer in range(len(num_blocks))]
+    name = in_files(deterministic)
+    values = [stored.get(f"{name}/values/{layer}") for layer in range(len(num_blocks))]
     for value, blocks in zip(values, num_blocks, strict=True):
         is_right = value is not None and value.shape == (num_images, blocks)
         if value is None or not is_right or value.dtype != torch.float32:
@@ -66,15 +68,15 @@ def load_gate_values(
 
 
 def load_masks(
-    folder: Path, draw: str, num_blocks: Sequence[int], num_images: int | None = None
+    folder: Path, deterministic: bool, num_blocks: Sequence[int], num_images: int | None = None
 ) -> list[Tensor]:
     """Reads what `save_masks` wrote: for each gated layer bool [num_images, num_blocks]."""
-    path = folder / CHECKPOINT / MASKS
+    path, word = folder / CHECKPOINT / MASKS, in_files(deterministic)
     try:
         packed, _ = read_checked(path)
-        layers = [packed[f"{draw}/{layer}"].numpy() for layer in range(len(num_blocks))]
+        layers = [packed[f"{word}/{layer}"].numpy() for layer in range(len(num_blocks))]
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"expected the {draw} masks in {path}, got none ({error!r})") from error
+        raise ValueError(f"expected the {word} masks in {path}, got none ({error!r})") from error
     rows = len(layers[0]) if num_images is None and layers[0].ndim else num_images
     expected = [("uint8", (rows, -(-n // 8))) for n in num_blocks]
     # Looked at before they are unpacked, which takes eight times the memory.

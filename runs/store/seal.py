@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 from ccenv.base.files import LENGTH, SEAL, seal_of, without
+from ccenv.base.mask_words import BOTH_WORDS
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable
 
@@ -37,7 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "macs": (0.0, float("inf")),
 }
 """Numbers of an evaluation."""
-JUDGED = (("test", "sampled"), ("test", "mode"))
+JUDGED = tuple(("test", kind) for kind in BOTH_WORDS)
 
 
 def check_result(result: Any, where: str) -> dict[str, Any]:
@@ -60,8 +61,8 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
     for one in result["evaluations"]:
         if not isinstance(one, Mapping) or not {"split", "mode"} <= set(one):
             raise edited(where, "evaluations with a split and a mode", one)
-    for split, draw in JUDGED:
-        check_evaluation(result["evaluations"], split, draw, where)
+    for split, masks in JUDGED:
+        check_evaluation(result["evaluations"], split, masks, where)
     return result
 
 
@@ -73,10 +74,10 @@ def check_result_of(seed: int, result: Any, where: str) -> dict[str, Any]:
     return checked
 
 
-def check_evaluation(evaluations: list[Any], split: str, draw: str, where: str) -> None:
-    """Refuses evaluations without one of a split and draw, or with numbers that cannot be."""
-    matching = [e for e in evaluations if (e["split"], e["mode"]) == (split, draw)]
-    name = f"the evaluation {split}, {draw}"
+def check_evaluation(evaluations: list[Any], split: str, masks: str, where: str) -> None:
+    """Refuses evaluations without one of a split and kind of masks, or with odd numbers."""
+    matching = [e for e in evaluations if (e["split"], e["mode"]) == (split, masks)]
+    name = f"the evaluation {split}, {masks}"
     if len(matching) != 1:
         raise edited(where, f"{name} once", f"{len(matching)} of them")
     for number, (low, high) in RANGES.items():

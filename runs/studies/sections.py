@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.mask_words import BOTH, in_words
 from ccenv.base.registry import check_names
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, judged_points, make_point
 from ccenv.runs.stats.intervals import Interval, paired_difference
-from ccenv.runs.stats.measures import BITS, MEASURES, MODES
+from ccenv.runs.stats.measures import BITS, MEASURES
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
 from ccenv.runs.tables.drawing import COLORS, Panel, Picture, Series, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
@@ -70,7 +71,7 @@ def budget_part(name: str, comparison: SweepRuns, results_dir: Path) -> Part:
     title, unit, budgets_of, cost = LIMITS[name]
     budgets, measure = budgets_of(comparison.sweep), MEASURES[comparison.sweep.measure]
     kinds: dict[str, list[Point]] = {}
-    for point in itertools.chain(*judged_points(comparison.results, "mode", measure).values()):
+    for point in itertools.chain(*judged_points(comparison.results, True, measure).values()):
         kinds.setdefault(point.method, []).append(point)
     rows = {
         k: [best_within(points, budget, cost) for budget in budgets] for k, points in kinds.items()
@@ -126,7 +127,7 @@ def tuned_alike(comparison: SweepRuns, results_dir: Path) -> Part:
         for cells in methods.values()
     ]
     rows = [
-        (cell, make_point(cell.label, runs, "mode", BITS))
+        (cell, make_point(cell.label, runs, True, BITS))
         for cell in most
         if (runs := comparison.results[cell.label])
     ]
@@ -145,9 +146,9 @@ ABLATION_NOTE = (
     "Difference: the row's error minus the base's on test images, paired by seed, with Student's "
     "95 % interval: it matters where the interval does not hold 0. MACs with the policy's own."
 )
-NAMES = {"sampled": "sampled masks", "mode": "greedy masks"}
-Points = Mapping[str, Mapping[str, Point]]
-"""Kind of masks -> label -> its runs as one point."""
+NAMES = {greedy: f"{in_words(greedy)} masks" for greedy in BOTH}
+Points = Mapping[bool, Mapping[str, Point]]
+"""`deterministic` -> label -> its runs as one point."""
 
 
 def ablation(comparison: SweepRuns, results_dir: Path) -> Part:
@@ -157,22 +158,22 @@ def ablation(comparison: SweepRuns, results_dir: Path) -> Part:
     if comparison.sweep.cells[0] not in cells or len(cells) < 2:
         return Part()
     points = {
-        draw: {cell.label: make_point(cell.label, results[cell.label], draw) for cell in cells}
-        for draw in MODES
+        greedy: {cell.label: make_point(cell.label, results[cell.label], greedy) for cell in cells}
+        for greedy in BOTH
     }
-    base, first = cells[0], points[MODES[0]]
+    base, first = cells[0], points[False]
     columns: Columns = {
         "changed": ("left", lambda cell: cell.setting or "base"),
         "row": ("left", lambda cell: cell.label),
         "seeds": ("right", lambda cell: len(first[cell.label].error)),
         "MACs": ("right ,.0f", lambda cell: first[cell.label].macs),
     }
-    for draw, name in NAMES.items():
+    for greedy, name in NAMES.items():
 
-        def error(cell: Cell, of: Mapping[str, Point] = points[draw]) -> Interval:
+        def error(cell: Cell, of: Mapping[str, Point] = points[greedy]) -> Interval:
             return of[cell.label].interval
 
-        def difference(cell: Cell, of: Mapping[str, Point] = points[draw]) -> Interval | None:
+        def difference(cell: Cell, of: Mapping[str, Point] = points[greedy]) -> Interval | None:
             errors = of[cell.label].error
             return None if cell is base else paired_difference(errors, of[base.label].error)
 
@@ -183,8 +184,9 @@ def ablation(comparison: SweepRuns, results_dir: Path) -> Part:
         }
     lines = read_columns(columns, cells)
     table = Table("ablation", "One thing changed at a time", *lines, ABLATION_NOTE)
-    greedy = points["mode"]
-    errors = "; ".join(f"{c.label}: {100 * greedy[c.label].interval.mean:.2f} %" for c in cells)
+    errors = "; ".join(
+        f"{c.label}: {100 * points[True][c.label].interval.mean:.2f} %" for c in cells
+    )
     figure = Picture(
         partial(drawn_changes, cells, points),
         "ablation",
@@ -205,8 +207,8 @@ def drawn_changes(cells: Sequence[Cell], points: Points) -> Any:
         at += 1.6 if before is not None and before.setting != cell.setting else 1
         places.append(at)
     series = []
-    for index, (draw, name) in enumerate(NAMES.items()):
-        errors = [points[draw][cell.label].interval for cell in cells]
+    for index, (greedy, name) in enumerate(NAMES.items()):
+        errors = [points[greedy][cell.label].interval for cell in cells]
         halves = [100 * ((one.high or one.mean) - one.mean) for one in errors]
         style = {"color": COLORS[index], "marker": "os"[index], "markersize": 3.5, "lw": 1}
         style |= {"ls": "", "xerr": halves, "capsize": 1.5}
@@ -215,8 +217,8 @@ def drawn_changes(cells: Sequence[Cell], points: Points) -> Any:
 
     def bands(axes: Any) -> None:
         axes.set_yticks(places, [cell.label if cell.setting else "base" for cell in cells])
-        for color, draw in zip(COLORS, NAMES, strict=False):
-            base = points[draw][cells[0].label].interval
+        for color, greedy in zip(COLORS, NAMES, strict=False):
+            base = points[greedy][cells[0].label].interval
             if base.low is not None and base.high is not None:
                 axes.axvspan(100 * base.low, 100 * base.high, color=color, alpha=0.12, lw=0)
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.base.mask_words import BOTH, deterministic_of, in_words
 from ccenv.runs.config.sweep import Cell
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import MASKS, MODES
 from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.tables.drawing import COLORS, Panel, Picture, Series, legend_height, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
@@ -44,8 +44,8 @@ class Line:
     """its label."""
     setting: str
     """what was chosen, empty where nothing was."""
-    draw: str
-    """"sampled" or "mode"."""
+    deterministic: bool
+    """True for greedy masks, False for sampled ones."""
     points: tuple[tuple[float, tuple[float, ...]], ...]
     """total cost, of the place's network with everything kept, and test errors by seed; for each
     budget that has runs, by cost."""
@@ -96,20 +96,21 @@ def system_line(comparison: SweepRuns, rows: Sequence[Cell], whole: float) -> Li
     if not chosen or not results[chosen[0].label]:
         return None
     by_masks = {
-        draw: [make_point(label, runs, draw) for label, runs in results.items() if runs]
-        for draw in MODES
+        greedy: [make_point(label, runs, greedy) for label, runs in results.items() if runs]
+        for greedy in BOTH
     }
     first = chosen[0]
-    draw = first.masks or min(MODES, key=lambda draw: by_masks[draw][0].validation_mean)
-    points = sorted((one.macs / whole, tuple(one.error.values())) for one in by_masks[draw])
+    best = min(BOTH, key=lambda greedy: by_masks[greedy][0].validation_mean)
+    chosen_masks = bool(deterministic_of(first.masks)) if first.masks else best
+    points = sorted((one.macs / whole, tuple(one.error.values())) for one in by_masks[chosen_masks])
     seconds = float(np.median([result["seconds"] for result in results[first.label]]))
-    return Line(first.method or first.agent, first.setting, draw, tuple(points), seconds)
+    return Line(first.method or first.agent, first.setting, chosen_masks, tuple(points), seconds)
 
 
 def errors_at(line: Line, cost: float) -> tuple[float, ...]:
     """A line's errors by seed where it spends so much at most, none where it always spends more.
 
-    >>> line = Line("a", "", "mode", ((0.1, (0.4,)), (0.3, (0.2,))), 1.0)
+    >>> line = Line("a", "", True, ((0.1, (0.4,)), (0.3, (0.2,))), 1.0)
     >>> [round(e, 3) for e in errors_at(line, 0.2)], errors_at(line, 0.5), errors_at(line, 0.05)
     ([0.3], (0.2,), ())
     """
@@ -147,7 +148,7 @@ def table_at(
     columns: Columns = {
         "agent": ("left", lambda line: line.name),
         "setting": ("left", lambda line: line.setting),
-        "masks": ("left", lambda line: MASKS[line.draw]),
+        "masks": ("left", lambda line: in_words(line.deterministic)),
         "seeds": ("left", lambda line: ", ".join(str(len(e)) for _, e in line.points)),
         **{f"at {c:.3f}": ("right .2%", functools.partial(at_cost, cost=c)) for c in costs},
     }

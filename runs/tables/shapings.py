@@ -137,16 +137,16 @@ Above = Mapping[Policy, Mapping[int, float]]
 """Policy -> seed -> error above random masks'."""
 
 
-def policies_above_random(results: Results, draw: str) -> Above:
+def policies_above_random(results: Results, deterministic: bool | None) -> Above:
     """Error minus random masks' at the same total cost: mean over the rows that have one.
 
     Seeds are those that all these rows have finished.
     """
     groups: dict[Policy, list[dict[int, float]]] = {}
-    for label, (floors, _) in random_masks_at_cost(results, draw).items():
+    for label, (floors, _) in random_masks_at_cost(results, deterministic).items():
         if floors:
             first, *_ = runs = results[label]
-            errors = {r["seed"]: shown_evaluation(r, draw)["error"] for r in runs}
+            errors = {r["seed"]: shown_evaluation(r, deterministic)["error"] for r in runs}
             above = {seed: errors[seed] - floor for seed, floor in floors.items()}
             policy = dataset_of(first), first["reward"], first["agent"]
             groups.setdefault(policy, []).append(above)

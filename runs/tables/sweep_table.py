@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.files import write_whole
+from ccenv.base.mask_words import SHOWN, deterministic_of, in_words
 from ccenv.runs.stats.intervals import Interval, with_interval
-from ccenv.runs.stats.measures import BITS_NOTE, MASKS, MODES, RANDOM_MASKS
+from ccenv.runs.stats.measures import BITS_NOTE, RANDOM_MASKS
 
 Row = Mapping[str, Any]
 Columns = Mapping[str, tuple[str, str | Callable[[Any], Any]]]
@@ -41,7 +42,7 @@ def named(row: Row) -> str:
 
 def shown_name(row: Row) -> str:
     """The same where no column says how masks are chosen: policies of other than sampled say it."""
-    is_other = row["masks"] != "sampled" and masks_of(row)
+    is_other = deterministic_of(row["masks"]) is not False and masks_of(row)
     return named(row) + (f" ({masks_of(row)})" if is_other else "")
 
 
@@ -52,10 +53,10 @@ def other_error(row: Row) -> str:
     >>> other_error({"learns": True, "masks": "mode", "other_error": error})
     '6.00 sampled'
     """
-    if not row["learns"] or row["masks"] not in MODES or not row.get("other_error"):
+    shown = deterministic_of(row["masks"])
+    if not row["learns"] or shown is None or not row.get("other_error"):
         return ""
-    (other,) = (draw for draw in MODES if draw != row["masks"])
-    return f"{100 * row['other_error']['mean']:.2f} {MASKS[other]}"
+    return f"{100 * row['other_error']['mean']:.2f} {in_words(not shown)}"
 
 
 def interval(row: Row, name: str) -> Any:
@@ -71,7 +72,7 @@ def above_random(row: Row, spec: str) -> str:
 
 def masks_of(row: Row) -> str:
     """How masks were chosen, in words; "" of rules, whose masks training does not change."""
-    return MASKS[row["masks"]] if row["learns"] or row["agent"] == RANDOM_MASKS else ""
+    return SHOWN[row["masks"]] if row["learns"] or row["agent"] == RANDOM_MASKS else ""
 
 
 def mean_in(row: Row, name: str) -> float | str:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.annexes.deploy.export_content import (
-    DRAWS,
     FORMAT,
     Surface,
     better_draw,
@@ -25,7 +24,6 @@ from ccenv.annexes.deploy.export_content import (
     check_stored,
     content_of,
     drawing,
-    is_greedy,
     limited_parts,
     stored_agent,
     stored_network,
@@ -37,6 +35,7 @@ from ccenv.annexes.deploy.short_walk import ShortWalk, fuse_policy, look_and_com
 from ccenv.annexes.simulator.context import Range, observe_context
 from ccenv.base.annotations import checks_types
 from ccenv.base.checked_file import load_tree, save_tree
+from ccenv.base.mask_words import BOTH, EITHER, deterministic_of, in_files, takes_draw
 from ccenv.base.seeding import stream
 from ccenv.base.values import in_a_line
 from ccenv.data import load_split
@@ -94,9 +93,8 @@ class SkippingClassifier(nn.Module):
         # Registered, so that whoever moves the module to a device moves the policy too.
         modules = {n: v for n, v in vars(self.policy).items() if isinstance(v, nn.Module)}
         self.policy_modules = nn.ModuleDict(modules)
-        # Files that do not say how masks were chosen best took the most probable ones.
-        self.draw: str = content.get("draw", "mode")
-        is_greedy(self.draw)
+        # Files that do not say which masks err less took greedy ones.
+        self.deterministic = bool(deterministic_of(content.get("draw", in_files(True)), EITHER))
         self.requires_grad_(False).eval()
         pack(self.network)
 
@@ -105,7 +103,7 @@ class SkippingClassifier(nn.Module):
         """Copies an agent's policy and its environment's network, and checks that both act alike.
 
         Both ways of choosing masks are judged on the validation split. The one with fewer errors is
-        recorded, and used unless another is asked for: `content["draw"]`, with the errors of both
+        recorded, and used unless the other is asked for: `deterministic`, with the errors of both
         in `content["validation_error"]`.
 
         Args:
@@ -155,12 +153,13 @@ class SkippingClassifier(nn.Module):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_tree(Path(path), self.content)
 
+    @takes_draw
     def forward(
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
         *,
-        draw: str | None = None,
+        deterministic: bool | None = None,
         **context: float | Tensor,
     ) -> Tensor:
         """Classifies images under masks that the policy chooses.
@@ -171,9 +170,8 @@ class SkippingClassifier(nn.Module):
                 They go through the transforms of the agent's environment here.
             generator: draws the masks, where they are drawn; None: a stream whose seed is made of
                 the images, so that the same batch always gets the same answers.
-            draw: "sampled" draws the masks, "greedy" (in files "mode") takes the greedy ones; None:
-                sampled with a generator, else as `self.draw` says, which erred less on validation
-                images.
+            deterministic: True for greedy masks, False for sampled ones; None: sampled with a
+                generator, else as `self.deterministic` says, which erred less on validation images.
             **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
                 learned under many (see `ccenv.annexes.simulator.context`).
 
@@ -182,21 +180,22 @@ class SkippingClassifier(nn.Module):
 
         Raises:
             TypeError: if the images are of another type.
-            ValueError: if images, context or `draw` do not fit.
+            ValueError: if images, context or generator do not fit.
         """
-        return self.classify(images, generator, draw=draw, **context)[0]
+        return self.classify(images, generator, deterministic=deterministic, **context)[0]
 
+    @takes_draw
     def classify(
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
         *,
-        draw: str | None = None,
+        deterministic: bool | None = None,
         **context: float | Tensor,
     ) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, and the masks: bool [batch, num_blocks] by layer."""
         images = self.prepare(images)
-        generator = drawing(images, generator, draw, self.draw)
+        generator = drawing(images, generator, deterministic, self.deterministic)
         values = self._values(context, images)
         surface = self.surface
         if values:
@@ -226,7 +225,7 @@ class SkippingClassifier(nn.Module):
             ValueError: if the cache is another network's, or the inputs do not fit.
         """
         inputs = self.prepare(inputs)
-        generator = drawing(inputs, generator, None, self.draw)
+        generator = drawing(inputs, generator, None, self.deterministic)
         windows, sequence = ability(self.network, PlaysWindows), ability(self.network, Continues)
         if cache is None and windows is not None:
             follow(as_policy(self.policy), self.surface)
@@ -236,7 +235,8 @@ class SkippingClassifier(nn.Module):
         after = None if sequence is None else sequence.advance(outcome.after.hidden)
         return outcome.logits, masks, after
 
-    def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:
+    @takes_draw
+    def fuse(self, *, deterministic: bool | None = None) -> FusedClassifier | ShortWalk:
         """The same with little between the layers, to rounding: faster for one image.
 
         A fully connected network, of symbols too, runs in one compiled call, many times faster; a
@@ -244,12 +244,12 @@ class SkippingClassifier(nn.Module):
         without transforms only float32 ones. Transforms are applied before.
 
         Args:
-            draw: as in `forward`.
+            deterministic: as in `forward`.
 
         Raises:
             ValueError: if policy or network cannot be fused.
         """
-        found, greedy = None, is_greedy(draw or self.draw)
+        found, greedy = None, self.deterministic if deterministic is None else deterministic
         if not self.ranges:
             found = fuse_policy(
                 self.network, self.policy, self.look, self.image_shape, deterministic=greedy
@@ -265,6 +265,11 @@ class SkippingClassifier(nn.Module):
             found.prepare = self.prepare
         found.stream = stream_of
         return found
+
+    @property
+    def draw(self) -> str:
+        """`deterministic` as files say it."""
+        return in_files(self.deterministic)
 
     @property
     def policy_macs(self) -> list[int]:
@@ -299,9 +304,9 @@ class SkippingClassifier(nn.Module):
         surface = dataclasses.replace(
             self.surface, network=simulator.network, observe=self._observer(there)
         )
-        for draw in DRAWS:
-            draws = [None if is_greedy(draw) else stream(0, "masks") for _ in range(2)]
-            _, own = self.classify(images, draws[0], draw=draw, **values)
+        for greedy in BOTH:
+            draws = [None if greedy else stream(0, "masks") for _ in range(2)]
+            _, own = self.classify(images, draws[0], deterministic=greedy, **values)
             _, theirs = look_and_compute(
                 agent, surface, seen.to(simulator.device), draws[1], there.get("budget")
             )

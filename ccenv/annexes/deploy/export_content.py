@@ -21,7 +21,8 @@ from ccenv.annexes.deploy.export_images import images_of
 from ccenv.base.checked_file import check_finite, encode
 from ccenv.base.checks import AtOnce
 from ccenv.base.earlier_settings import earlier_of, in_todays_names
-from ccenv.base.registry import check_names, import_object
+from ccenv.base.mask_words import in_files
+from ccenv.base.registry import import_object
 from ccenv.base.seeding import stream
 from ccenv.base.trust import check_named
 from ccenv.base.values import in_a_line, lacking, shortened, shown
@@ -281,26 +282,19 @@ def stored_agent(content: Mapping[str, Any], surface: Surface) -> Any:
     return agent
 
 
-DRAWS = ("mode", "sampled")
-"""ways of choosing masks, as files call them: greedy, or sampled."""
-
-
 def better_draw(agent: Any) -> dict[str, Any]:
-    """Which way of choosing has fewer errors on the validation split, and the errors of both.
+    """Which kind of masks has fewer errors on the validation split, and the errors of both.
 
-    Of equal ones "mode", whose masks are the same for everybody.
+    Of equal ones greedy masks, which are the same for everybody.
     """
-    simulator, errors = agent.simulator, {}
-    for draw in DRAWS:
-        found = evaluate(simulator, agent, split="validation", deterministic=is_greedy(draw))
-        errors[draw] = found.error
-    return {"draw": min(DRAWS, key=lambda draw: errors[draw]), "validation_error": errors}
-
-
-def is_greedy(draw: str) -> bool:
-    """Whether masks are greedy rather than sampled; ValueError of another word."""
-    check_names([draw], ("greedy", *DRAWS), "way of choosing masks")
-    return draw != "sampled"
+    errors = {
+        greedy: evaluate(agent.simulator, agent, split="validation", deterministic=greedy).error
+        for greedy in (True, False)
+    }
+    return {
+        "draw": in_files(min(errors, key=lambda greedy: errors[greedy])),
+        "validation_error": {in_files(greedy): error for greedy, error in errors.items()},
+    }
 
 
 def stream_of(images: Tensor) -> torch.Generator:
@@ -310,16 +304,21 @@ def stream_of(images: Tensor) -> torch.Generator:
 
 
 def drawing(
-    images: Tensor, generator: torch.Generator | None, draw: str | None, recorded: str
+    images: Tensor,
+    generator: torch.Generator | None,
+    deterministic: bool | None,
+    recorded: bool,
 ) -> torch.Generator | None:
     """What draws the masks of a batch, the caller's generator if given; None for greedy masks.
 
-    Without `draw`, one of `DRAWS`, masks are drawn if there is a generator, else as recorded.
+    If `deterministic` is None, masks are drawn if there is a generator, else as recorded.
     """
-    if draw is None:
-        draw = recorded if generator is None else "sampled"
-    if not is_greedy(draw):
+    if deterministic is None:
+        deterministic = recorded and generator is None
+    if not deterministic:
         return generator or stream_of(images)
     if generator is not None:
-        raise ValueError("expected draw='sampled' with a generator, got 'greedy'; leave one out")
+        raise ValueError(
+            "expected deterministic=False with a generator, got deterministic=True; leave one out"
+        )
     return None

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from ccenv.annexes.deploy.export import SkippingClassifier
-from ccenv.annexes.deploy.export_content import is_greedy
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def write(
     (window,), missing = classifier.image_shape, network.num_classes
     text, kept, blocks = list(start), 0, 0
     first = max(0, len(text) - window)
-    masks_by = None if is_greedy(classifier.draw) else generator
+    greedy = classifier.deterministic
+    masks_by = None if greedy else generator
     cache: Any = None
     begin = time.perf_counter()
     for _ in range(length):
@@ -88,7 +88,9 @@ def write(
         if cached:
             logits, masks, cache = classifier.classify_next(seen, cache, masks_by)
         else:
-            logits, masks = classifier.classify(seen, masks_by, draw=classifier.draw)
+            logits, masks = classifier.classify(
+                seen, masks_by, deterministic=classifier.deterministic
+            )
         text.append(drawn_symbol(logits[0], generator, temperature))
         kept += sum(int(mask.sum()) for mask in masks)
         blocks += sum(mask.numel() for mask in masks)

@@ -14,8 +14,9 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from ccenv.annexes.deploy.export_content import is_greedy, stored_network
+from ccenv.annexes.deploy.export_content import stored_network
 from ccenv.annexes.deploy.export_images import Preparation
+from ccenv.base.mask_words import takes_draw
 from ccenv.mdp.choosers import AnyChooser, are_sampled, key_of, mask_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer, last_symbols
@@ -270,12 +271,15 @@ def branch(
     return found
 
 
-def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) -> MaskedForm:
+@takes_draw
+def form_of(
+    classifier: Any, *, deterministic: bool | None = None, skips: bool = False
+) -> MaskedForm:
     """The form of an exported classifier, on a copy of its network.
 
     Args:
         classifier: a `SkippingClassifier`.
-        draw: "greedy" or "sampled"; None: as the classifier does.
+        deterministic: True for greedy masks, False for sampled ones; None: as the classifier does.
         skips: see `MaskedForm`.
 
     Raises:
@@ -287,7 +291,8 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
             "budgets, "
             f"got {', '.join(classifier.ranges)}; take the safetensors file"
         )
-    policy, greedy = classifier.policy, is_greedy(draw or classifier.draw)
+    policy = classifier.policy
+    greedy = classifier.deterministic if deterministic is None else deterministic
     choosers = as_policy(policy).choosers(deterministic=greedy)
     if choosers is None:
         raise ValueError(

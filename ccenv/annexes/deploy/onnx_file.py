@@ -24,6 +24,7 @@ from torch import Tensor
 from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.annexes.deploy.masked_form import MaskedForm, form_of
 from ccenv.base.files import replaced_when_whole
+from ccenv.base.mask_words import takes_draw
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import Gate
 
@@ -39,15 +40,16 @@ def check_installed() -> None:
         raise ValueError(f'expected {", ".join(missing)}; run pip install "ccenv[onnx]"')
 
 
+@takes_draw
 def write_onnx(
-    classifier: Any, path: Path, draw: str | None = None, *, skips: bool = False
+    classifier: Any, path: Path, *, deterministic: bool | None = None, skips: bool = False
 ) -> MaskedForm:
     """Writes a classifier's graph.
 
     Args:
         classifier: a `SkippingClassifier`.
         path: of the file.
-        draw: "greedy" or "sampled"; None: as the classifier does.
+        deterministic: True for greedy masks, False for sampled ones; None: as the classifier does.
         skips: the form of one input that branches.
 
     Returns:
@@ -57,7 +59,7 @@ def write_onnx(
         ValueError: if a library is missing, or there is no such form.
     """
     check_installed()
-    form = form_of(classifier, draw, skips=skips)
+    form = form_of(classifier, deterministic=deterministic, skips=skips)
     # In a branch nobody wants gradients.
     form.network.requires_grad_(not skips)
     program = as_program(form)
@@ -169,7 +171,7 @@ def agreement(
     for number, part in enumerate(images.split(BATCH)):
         numbers = stream(number, "export check")
         logits, masks = classifier.classify(
-            part, numbers if drawn else None, draw="sampled" if drawn else "mode"
+            part, numbers if drawn else None, deterministic=not drawn
         )
         numbers = stream(number, "export check")
         parts = [torch.rand(len(part), blocks, generator=numbers) for blocks in form.num_blocks]

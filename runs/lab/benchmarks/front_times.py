@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ccenv.annexes.deploy.short_walk import fuse_policy
 from ccenv.base.clock import seconds_in_turns
+from ccenv.base.mask_words import BOTH, in_files
 from ccenv.base.seeding import stream
 from ccenv.data import load_split, preprocessing
 from ccenv.data.transforms import as_floats, through
@@ -31,7 +32,6 @@ from ccenv.runs.engine.sweep_runs import own_result
 from ccenv.runs.lab.experiment import Experiment, Options
 from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.stats.cost_points import times_path
-from ccenv.runs.stats.measures import MODES
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.settings import EXTENSIONS
@@ -132,17 +132,16 @@ def make_agent(plan: Plan, folder: Path | None) -> Any:
     return plan.agent_class(simulator, seed=0, **plan.agent_settings)
 
 
-def make_pass(timed: Timed, batch_size: int, draw: str) -> Callable[[], Any] | None:
+def make_pass(timed: Timed, batch_size: int, deterministic: bool) -> Callable[[], Any] | None:
     """One compiled call of policy and network, None where there is no such call for them."""
-    drawn = draw == "sampled"
     agent = make_agent(timed.plan, timed.folder)
     simulator = agent.simulator
     shape, network = simulator.image_shape, simulator.network.eval()
-    fused = fuse_policy(network, agent, simulator.observe, shape, deterministic=not drawn)
+    fused = fuse_policy(network, agent, simulator.observe, shape, deterministic=deterministic)
     if fused is None:
         return None
     images = images_of(timed.plan, batch_size)
-    generator = stream(0, "latency masks") if drawn else None
+    generator = None if deterministic else stream(0, "latency masks")
     return lambda: fused(images(), generator=generator)
 
 
@@ -172,15 +171,15 @@ def time_front(
     rows: list[dict[str, Any]] = []
     for images in batches:
         passes = {
-            (number, draw): call
+            (number, greedy): call
             for number, one in enumerate(timed)
-            for draw in MODES
-            if (call := make_pass(one, images, draw)) is not None
+            for greedy in BOTH
+            if (call := make_pass(one, images, greedy)) is not None
         }
-        for (number, draw), times in seconds_in_turns(passes, rounds, seconds).items():
+        for (number, greedy), times in seconds_in_turns(passes, rounds, seconds).items():
             milliseconds = [float(f"{1e3 * t:.4g}") for t in times]
             head: dict[str, Any] = {
-                "masks": draw,
+                "masks": in_files(greedy),
                 "batch_size": images,
                 "milliseconds": milliseconds,
             }

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ccenv.agents import AGENTS
 from ccenv.annexes.deploy.export import SkippingClassifier
-from ccenv.annexes.deploy.export_content import is_greedy
 from ccenv.annexes.deploy.latency import plain_pass
 from ccenv.annexes.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.base.clock import seconds_in_turns, work_clock
@@ -124,7 +123,7 @@ def one_by_one(
     classifier: SkippingClassifier, sessions: Mapping[str, Session], images: Tensor
 ) -> Calls:
     """Ways to answer one input; each call takes the next one."""
-    generator = None if is_greedy(classifier.draw) else stream(0, "onnx times")
+    generator = None if classifier.deterministic else stream(0, "onnx times")
     blocks = sum(gate.num_blocks for gate in classifier.network.gates)
     uniforms = torch.rand(len(images), blocks, generator=stream(0, "onnx uniforms"))
     plain, prepare = plain_pass(classifier.network, 1), classifier.prepare

@@ -14,6 +14,7 @@ from ccenv.annexes.mask_table.header import Header, Menu
 from ccenv.annexes.mask_table.table import MaskTable, read_table, write_table
 from ccenv.base.checked_file import encode, load_tree, write_checked
 from ccenv.base.files import arrays_digest
+from ccenv.base.mask_words import BOTH, in_files
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.networks.core.mlp import GatedMLP
@@ -27,7 +28,6 @@ from ccenv.runs.engine.recordings import record_sweep, recording_of
 from ccenv.runs.engine.run import run
 from ccenv.runs.engine.sweep_runs import own_result
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
-from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file, recorded
 from ccenv.runs.store.untrusted_files import stored_config, stored_tensors
@@ -143,9 +143,9 @@ def masks_of(place: Path) -> dict[str, Tensor]:
     """The stored masks of a tiny run."""
     blocks = SETTINGS["num_blocks"]
     return {
-        f"{draw}/{gate}": mask
-        for draw in MODES
-        for gate, mask in enumerate(masks_file.load_masks(place, draw, blocks))
+        f"{in_files(greedy)}/{gate}": mask
+        for greedy in BOTH
+        for gate, mask in enumerate(masks_file.load_masks(place, greedy, blocks))
     }
 
 

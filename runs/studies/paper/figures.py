@@ -18,7 +18,7 @@ from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, make_point, times_in
 from ccenv.runs.stats.dense_comparison import dense_elsewhere, front_error
 from ccenv.runs.stats.intervals import mean_interval
-from ccenv.runs.stats.measures import Result
+from ccenv.runs.stats.measures import Result, kind_of
 from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.tables.drawing import (
     COLORS,
@@ -174,7 +174,7 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
 def drawn_density(runs: Sequence[Result]) -> float:
     """Share of blocks that sampled masks keep on validation images, mean over seeds and layers."""
     verdicts = [one for run in runs for one in run["evaluations"]]
-    drawn = [one for one in verdicts if (one["split"], one["mode"]) == ("validation", "sampled")]
+    drawn = [one for one in verdicts if (one["split"], kind_of(one)) == ("validation", False)]
     return float(np.mean([one["density"] for one in drawn]))
 
 
@@ -287,9 +287,9 @@ def drawn_over(draw: Draw, comparison: SweepRuns, results_dir: Path) -> Part:
     datasets = (row["dataset"] for row in comparison.rows)
     elsewhere = dense_elsewhere(datasets, results_dir, comparison.name)
     dense = list(itertools.chain(*elsewhere.values()))
-    times = times_in(results_dir, comparison.name)["sampled"]
+    times = times_in(results_dir, comparison.name)[False]
     results = {label: runs for label, runs in comparison.results.items() if runs}
-    by_label = {k: make_point(k, runs, "sampled", times=times) for k, runs in results.items()}
+    by_label = {k: make_point(k, runs, False, times=times) for k, runs in results.items()}
     return Part(figures=draw(results, by_label, dense))
 
 

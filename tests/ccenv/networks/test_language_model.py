@@ -348,7 +348,7 @@ def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symb
         for parameter in agent.parameters().values():
             parameter.normal_()
     classifier, calls = SkippingClassifier.from_agent(agent), []
-    classifier.draw = "mode"
+    classifier.deterministic = True
     start, length, played = [0, 1, 2], 4 * LENGTH, classifier.network.played
     monkeypatch.setattr(
         classifier.network,

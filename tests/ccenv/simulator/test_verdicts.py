@@ -81,6 +81,7 @@ def test_a_module_is_judged_as_a_policy_of_its_bits_and_its_macs_are_counted():
 
     found, same = ccenv.evaluate(simulator, actor), ccenv.evaluate(simulator, Same())
     assert found.numbers() | {"mode": "sampled"} == same.numbers()
+    assert found.deterministic is None
     assert found.draw == "given"
 
 

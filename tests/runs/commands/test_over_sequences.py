@@ -63,7 +63,7 @@ def test_a_page_of_sequences_marks_the_positions_that_were_kept(dataset, runs, t
     assert not capsys.readouterr().err
     said, console = said_by(page.read_text(), tmp_path, DRAWN)
     assert "CONSOLE" not in console
-    walked = walk_inputs(open_run(runs[dataset]), "sampled")
+    walked = walk_inputs(open_run(runs[dataset]), False)
     kept = walked.masks[0][: walked.positions, 0]
     assert f"kept at {int(kept.sum())} of {walked.positions} positions" in said["words"]
     assert said["kept"] == [place for place, bit in zip(said["places"], kept, strict=True) if bit]
@@ -75,10 +75,12 @@ def test_a_page_of_sequences_marks_the_positions_that_were_kept(dataset, runs, t
 def test_a_page_walks_sequences_as_their_run_s_evaluation_did(runs):
     for folder in runs.values():
         run = open_run(folder)
-        for draw in ("mode", "sampled"):
-            walked = walk_inputs(run, draw)
+        for greedy in (True, False):
+            walked = walk_inputs(run, greedy)
             rows = len(walked.labels)
-            stored = load_masks(folder, draw, [1], len(run.env.simulator.on_split("test", 1).data))
+            stored = load_masks(
+                folder, greedy, [1], len(run.env.simulator.on_split("test", 1).data)
+            )
             assert rows % walked.positions == 0
             assert (stored[0][:rows] == walked.masks[0]).all()
 

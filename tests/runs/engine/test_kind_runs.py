@@ -179,7 +179,7 @@ def test_memory_is_recorded_checked_and_missing_in_older_results(trained):
     assert make_rows({"pruned": [result]})[0].memory_bytes == result["memory_bytes"]
     chosen = result | {"num_parameters": 10}
     assert make_rows({"rloo": [chosen]})[0].memory_bytes == result["memory_bytes"] + 40
-    assert make_point("rloo", [chosen], "sampled").memory == result["memory_bytes"] + 40
+    assert make_point("rloo", [chosen], False).memory == result["memory_bytes"] + 40
     older = {name: value for name, value in json.loads(kept).items() if name != "memory_bytes"}
     assert make_rows({"pruned": [older, result]})[0].memory_bytes is None
     try:

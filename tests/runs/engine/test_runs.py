@@ -136,12 +136,12 @@ def test_stored_masks_come_back_bit_for_bit(tmp_path):
     generator = torch.Generator().manual_seed(0)
     masks = [torch.rand(33, blocks, generator=generator) < 0.3 for blocks in (1, 8, 10)]
     (tmp_path / "checkpoint").mkdir()
-    masks_file.save_masks(tmp_path, {"mode": masks})
-    found = masks_file.load_masks(tmp_path, "mode", (1, 8, 10))
+    masks_file.save_masks(tmp_path, {True: masks})
+    found = masks_file.load_masks(tmp_path, True, (1, 8, 10))
     assert all(torch.equal(a, b) for a, b in zip(found, masks, strict=True))
-    for mode, blocks in (("sampled", (1, 8, 10)), ("mode", (1, 9, 10)), ("mode", (1, 8, 10, 2))):
+    for greedy, blocks in ((False, (1, 8, 10)), (True, (1, 9, 10)), (True, (1, 8, 10, 2))):
         with pytest.raises(ValueError, match="expected"):
-            masks_file.load_masks(tmp_path, mode, blocks)
+            masks_file.load_masks(tmp_path, greedy, blocks)
 
 
 def test_settings_from_the_command_line_reach_agent_reward_and_network_updates(logs, capsys):

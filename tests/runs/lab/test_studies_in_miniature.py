@@ -78,7 +78,7 @@ POINTS = st.lists(
 
 @given(points=POINTS, cost=st.floats(0.001, 2))
 def test_at_a_cost_an_error_lies_between_its_neighbours_and_never_below_what_was_run(points, cost):
-    line = Line("a", "", "mode", tuple(points), 1.0)
+    line = Line("a", "", True, tuple(points), 1.0)
     found = at_cost(line, cost)
     assert (found is None) == (cost < 0.99 * points[0][0])
     if found is not None:

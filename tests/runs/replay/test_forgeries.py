@@ -8,9 +8,11 @@ from stored_runs import one_run, opened
 
 import ccenv
 from ccenv.base.files import sealed
+from ccenv.base.mask_words import BOTH
 from ccenv.data import load_split
 from ccenv.runs.replay.replay import StoredMasks, ask
 from ccenv.runs.replay.verdicts import judged_numbers
+from ccenv.runs.stats.measures import evaluation
 from ccenv.runs.store import masks_file
 
 BLOCKS = (64, 64)
@@ -22,7 +24,6 @@ SETTINGS = {
     "images": 256,
     "batch_size": 64,
 }
-DRAWS = ("sampled", "mode")
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +38,20 @@ def logs(tmp_path_factory):
 def replay(rebuilt, masks, values=None):
     """What masks do on the test inputs."""
     policy = StoredMasks(rebuilt.agent, masks, values)
-    return judged_numbers(rebuilt, ask(rebuilt, "mode", policy=policy))
+    return judged_numbers(rebuilt, ask(rebuilt, True, policy=policy))
 
 
-def claim(place, rebuilt, draw, masks, values=None):
+def claim(place, rebuilt, greedy, masks, values=None):
     """Writes what masks do into a result as a forger would, who makes its checksum anew."""
     found = replay(rebuilt, masks, values)
     content = json.loads((place / "result.json").read_text())
-    (verdict,) = (e for e in content["evaluations"] if (e["split"], e["mode"]) == ("test", draw))
+    verdict = evaluation(content, greedy)
     verdict |= found
     (place / "result.json").write_text(json.dumps(sealed(content)))
 
 
 def stored_masks(place):
-    return {draw: masks_file.load_masks(place, draw, BLOCKS, 500) for draw in DRAWS}
+    return {kind: masks_file.load_masks(place, kind, BLOCKS, 500) for kind in BOTH}
 
 
 def with_labels(rebuilt, masks, most):
@@ -74,13 +75,13 @@ def with_labels(rebuilt, masks, most):
 def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, rows):
     place = one_run(mine, seed=0)
     rebuilt, masks = opened(place), stored_masks(place)
-    honest = replay(rebuilt, masks["sampled"])
-    masks["sampled"], changed = with_labels(rebuilt, masks["sampled"], 500 * 128 // 1000)
-    forged = replay(rebuilt, masks["sampled"])
+    honest = replay(rebuilt, masks[False])
+    masks[False], changed = with_labels(rebuilt, masks[False], 500 * 128 // 1000)
+    forged = replay(rebuilt, masks[False])
     assert changed > 30
     assert forged["error"] < honest["error"] - 0.05
     masks_file.save_masks(place, masks)
-    claim(place, rebuilt, "sampled", masks["sampled"])
+    claim(place, rebuilt, False, masks[False])
     (row, other), status = rows(place)
     assert status == 1
     assert not row["valid"]
@@ -105,12 +106,12 @@ def test_an_error_may_differ_by_two_inputs_that_rounding_flips_and_by_no_more(mi
 def test_gate_values_may_differ_by_rounding_alone(mine, rows):
     place = one_run(mine, "noisy_topk", seed=0)
     rebuilt, masks = opened(place), stored_masks(place)
-    values = {draw: masks_file.load_gate_values(place, draw, BLOCKS, 500) for draw in DRAWS}
-    honest = replay(rebuilt, masks["mode"], values["mode"])
-    row, block = values["mode"][1].nonzero()[:30].T
-    values["mode"][1][row, block] = 1e-30
+    values = {kind: masks_file.load_gate_values(place, kind, BLOCKS, 500) for kind in BOTH}
+    honest = replay(rebuilt, masks[True], values[True])
+    row, block = values[True][1].nonzero()[:30].T
+    values[True][1][row, block] = 1e-30
     masks_file.save_masks(place, masks, values)
-    claim(place, rebuilt, "mode", masks["mode"], values["mode"])
+    claim(place, rebuilt, True, masks[True], values[True])
     (_, found), status = rows(place)
     assert status == 1
     assert any("% other gate values" in text for text in found["problems"])

@@ -138,9 +138,9 @@ def to_another_folder(place):
 def better_masks(place):
     """Masks that no policy chose: every block on, and a result that says so."""
     masks = [torch.ones(256, 4, dtype=torch.bool)] * 2
-    masks_file.save_masks(place, {"sampled": masks, "mode": masks})
+    masks_file.save_masks(place, {False: masks, True: masks})
     rebuilt = opened(place)
-    numbers = ask(rebuilt, "mode", policy=StoredMasks(rebuilt.agent, masks)).numbers()
+    numbers = ask(rebuilt, True, policy=StoredMasks(rebuilt.agent, masks)).numbers()
     figures = {k: v for k, v in numbers.items() if k not in ("split", "mode")}
 
     def change(result):
@@ -350,7 +350,7 @@ def test_one_training_under_several_seeds_does_not_stand(noise, is_refused, mine
     for place in (first, second):
         # What a forger would write beside it: a verdict of the copy with the other seed.
         rebuilt = opened(place)
-        masks = {mode: ask(rebuilt, mode).masks for mode in ("sampled", "mode")}
+        masks = {greedy: ask(rebuilt, greedy).masks for greedy in (False, True)}
         masks_file.save_masks(place, masks)
     found, status = rows(first.parent)
     assert status == 1

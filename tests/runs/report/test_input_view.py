@@ -97,7 +97,7 @@ def run_of(agent, **settings):
 
 def view_named(name):
     """A view of one input of a run that keeps all, with this name for all that has one."""
-    view = views.view_of({name: run_of("dense")}, "mode")
+    view = views.view_of({name: run_of("dense")}, True)
     for gate in view["agents"][0]["gates"]:
         gate["name"] = name
     return view | {"dataset": name, "orders": {"one": [0]}, "inputs": view["inputs"][:1]}
@@ -196,7 +196,7 @@ addEventListener("load", () => {
 @needs_browser
 def test_a_page_shows_at_each_price_what_python_found_there(tmp_path):
     run = priced_run(context=BOTH, hidden_units=5)
-    view = views.view_of({"a": run}, "mode")
+    view = views.view_of({"a": run}, True)
     said, console = said_by(pages.input_page(view), tmp_path, SLIDE)
     assert "CONSOLE" not in console
     price = view["agents"][0]["price"]
@@ -204,12 +204,12 @@ def test_a_page_shows_at_each_price_what_python_found_there(tmp_path):
     error = 100 * price["verdicts"][PLACE]["error"]
     assert f"error {float(f'{error:.3g}'):g} %" in said["said"]
     assert said["before"] != said["after"]
-    theirs = walk_inputs(run, "mode", price["fixed"] | {price["name"]: price["values"][PLACE]})
+    theirs = walk_inputs(run, True, price["fixed"] | {price["name"]: price["values"][PLACE]})
     first = ["".join("01"[bit] for bit in mask[0].tolist()) for mask in theirs.masks]
     assert said["after"] == "".join(first)
 
 
 def test_a_run_of_one_price_has_no_slider():
-    plain = views.view_of({"a": run_of("reinforce")}, "mode")
+    plain = views.view_of({"a": run_of("reinforce")}, True)
     assert plain["agents"][0]["price"] is None
     assert len(plain["inputs"][0]["runs"][0]) == 1

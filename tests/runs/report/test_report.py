@@ -323,7 +323,7 @@ def test_random_masks_on_a_text_are_in_the_key_alone(tmp_path):
         results[name] = runs(name, 1000, 0.3, **sizes)
         for verdict in (verdict for row in results[name] for verdict in row["evaluations"]):
             verdict["nll"] = bits * math.log(2)
-    views, figures = drawn_views(results, tmp_path, "mode")
+    views, figures = drawn_views(results, tmp_path, True)
     (view,) = [v for v in views if v.when == "data-0 measure-bits cost-macs masks-mode"]
     with drawing.drawn_in_style():
         figure = figures[view.when].figure()
@@ -425,7 +425,7 @@ def test_a_policys_number_takes_only_seeds_that_all_its_rows_have():
     again = Cell("again", "reinforce", {"reward": REWARDS[0], **weight})
     whole = comparison_of((*CELLS, again))
     some = dataclasses.replace(whole, finished=whole.finished[:-1])
-    found = policies_above_random(some.results, some.draw)
+    found = policies_above_random(some.results, some.deterministic)
     assert {agent for _, _, agent in found} == {"reinforce", "test_report:Mine"}
     assert list(found["digits", REWARDS[0], "reinforce"]) == [0, 1]
     assert list(found["digits", REWARDS[1], "reinforce"]) == [0, 1, 2]

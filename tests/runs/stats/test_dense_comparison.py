@@ -52,10 +52,10 @@ def test_most_probable_masks_are_chosen_by_their_own_validation_error_where_it_i
 
     (known,) = contest(a=with_mode(0.15)).conditional
     assert known.validation_mean == pytest.approx(0.201)
-    (known,) = make_contests({**DENSE, "a": with_mode(0.15)}, "mode")[0].conditional
+    (known,) = make_contests({**DENSE, "a": with_mode(0.15)}, True)[0].conditional
     assert known.validation_mean == pytest.approx(0.151)
     some = with_mode(0.15)[:2] + runs("rloo", 150, 0.1, 0.2)[2:]
-    (known,) = make_contests({**DENSE, "a": some}, "mode")[0].conditional
+    (known,) = make_contests({**DENSE, "a": some}, True)[0].conditional
     assert known.validation_mean == pytest.approx(0.201)
 
 
@@ -93,7 +93,7 @@ def test_texts_are_compared_in_bits(tmp_path):
     (found,) = make_contests(results, measure=BITS)
     assert front_error(found.dense, 200)[0] == pytest.approx(2.5)
     assert [p.method for p in found.conditional] == ["ngram", "block_dropout", "rloo"]
-    tables = {table.name: table for table in dense_tables([found], "mode")}
+    tables = {table.name: table for table in dense_tables([found], True)}
     beside = [line[0] for line in tables["at-equal-macs-bits-mode"].texts]
     assert beside == ["counts", "dropout", "rloo"]
     lines = tables["at-equal-error-bits-mode"].texts

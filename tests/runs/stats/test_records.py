@@ -54,6 +54,6 @@ def test_a_rows_method_is_what_its_sweep_says_or_its_agent_and_a_dense_network_c
         "dense 8": runs("dense", 200, 0.1),
         "exits": runs("confidence", 150, 0.1, method="one exit"),
     }
-    points = [make_point(label, found, "sampled") for label, found in results.items()]
+    points = [make_point(label, found, False) for label, found in results.items()]
     assert [point.method for point in points] == ["ngram", "dense", "one exit"]
     assert [point.is_fixed for point in points] == [True, True, False]

@@ -142,10 +142,10 @@ def test_random_masks_are_sampled_in_every_table():
     runs = [result("block_dropout", seed, 0.3, 0.2) for seed in range(3)]
     for run in runs:
         run["evaluations"][1] |= {"error": 0.9, "macs": 0.0}
-    sampled, greedy = (make_rows({"random": runs}, draw)[0] for draw in ("sampled", "mode"))
+    sampled, greedy = (make_rows({"random": runs}, kind)[0] for kind in (False, True))
     assert greedy == sampled
     assert greedy.masks == "sampled"
-    assert make_point("random", runs, "mode") == make_point("random", runs, "sampled")
+    assert make_point("random", runs, True) == make_point("random", runs, False)
 
 
 def through(agent, transforms, macs, error):
@@ -173,8 +173,8 @@ def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
 
 def test_random_blocks_on_whole_images_are_no_floor_for_rows_on_halves():
     whole, half = (through("block_dropout", name, 100, 0.5) for name in (WHOLE, HALVES))
-    assert dropout_curves([whole, half], "sampled", half) == {0: [(0.1 + 0.05, 0.5)]}
-    assert dropout_curves([whole], "sampled", half) == {}
+    assert dropout_curves([whole, half], False, half) == {0: [(0.1 + 0.05, 0.5)]}
+    assert dropout_curves([whole], False, half) == {}
 
 
 def test_rows_on_other_images_stand_in_other_tables_and_older_ones_went_through_nothing():

@@ -27,7 +27,7 @@ LESS = cells("mine:less", (100.0, 0.26, None), (200.0, 0.06, None))
 
 
 def shapings_of(*rewards):
-    (found,) = compare_shapings({k: v for one in rewards for k, v in one.items()}, "sampled", ERROR)
+    (found,) = compare_shapings({k: v for one in rewards for k, v in one.items()}, False, ERROR)
     return found
 
 
@@ -82,9 +82,9 @@ def test_few_seeds_several_agents_and_single_cells_make_no_verdict():
     sentence = shaping_sentence(shapings_of(two))
     assert sentence.endswith("no verdict, fewer than 3 seeds of all.")
     others = cells("less", (100.0, 0.2, None), (200.0, 0.1, None), agent="rloo")
-    assert compare_shapings(PLAIN | others, "sampled", ERROR) == []
+    assert compare_shapings(PLAIN | others, False, ERROR) == []
     single = dict([next(iter(LESS.items()))])
-    assert compare_shapings(PLAIN | single, "sampled", ERROR) == []
+    assert compare_shapings(PLAIN | single, False, ERROR) == []
     # Baselines, and agents added to the sweep, are no second agent.
     dense = {"dense": made_results.runs("dense", 900.0, 0.05)}
     mine = {"mine": made_results.runs("rloo", 90.0, 0.05, added=True)}
@@ -95,7 +95,7 @@ def test_agents_crossed_with_rewards_are_pooled_and_compared_from_where_two_are_
     less = cells("less", (150.0, 0.26, None), (300.0, 0.06, None), agent="rloo")
     dear = cells("dear", (200.0, 0.30, None), (400.0, 0.06, None), agent="rloo")
     worse = cells("plain", (120.0, 0.99, None), agent="rloo")
-    (found,) = compare_shapings(PLAIN | worse | less | dear, "sampled", ERROR, pool=True)
+    (found,) = compare_shapings(PLAIN | worse | less | dear, False, ERROR, pool=True)
     # The two cheapest begin at 100 and 150; all three are there at 200.
     assert found.common_costs == (150.0, 170.0, 190.0)
     assert list(found.errors_at(190.0)) == ["plain", "less"]

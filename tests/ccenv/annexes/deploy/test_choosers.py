@@ -152,17 +152,16 @@ def test_an_agent_is_exported_and_in_one_call_answers_as_the_classifier(
     agent = make_agent(settings, name, given)
     classifier = SkippingClassifier.from_agent(agent, **given)
     inputs, _ = agent.simulator.data.batch(torch.arange(30))
-    draw = "sampled" if drawn else "mode"
-    fused = classifier.fuse(draw=draw)
+    fused = classifier.fuse(deterministic=not drawn)
     # Single rows of stages go another way.
     for rows in (inputs, *inputs[:4].split(1)):
         draws = [stream(0, "masks") if drawn else None for _ in range(2)]
         logits, masks = fused(rows, generator=draws[0])
-        expected, theirs = classifier.classify(rows, draws[1], draw=draw)
+        expected, theirs = classifier.classify(rows, draws[1], deterministic=not drawn)
         assert all(torch.equal(mine, other) for mine, other in zip(masks, theirs, strict=True))
         assert_close(logits, expected, rtol=1e-4, atol=1e-5)
         # Without a generator the inputs themselves seed the draws.
-        assert_close(fused(rows)[0], classifier(rows, draw=draw))
+        assert_close(fused(rows)[0], classifier(rows, deterministic=not drawn))
 
 
 class HalvedLook(FlattenExtractor):
@@ -219,5 +218,5 @@ def test_rows_of_texts_are_timed_by_their_sizes():
     found = front_times.by_size(Sweep("texts", "d", cells, 1.0, TEXT, (0,)))
     assert [one.labels for one in found] == [["dense"], ["hash", "again"], ["two"]]
     for one in found:
-        logits, _ = front_times.make_pass(one, 5, "mode")()
+        logits, _ = front_times.make_pass(one, 5, True)()
         assert logits.shape == (5, NUM_SYMBOLS)

@@ -85,8 +85,7 @@ def test_an_exported_agent_answers_as_it_does_in_the_environment_bit_for_bit(nam
         draws = [None if seed is None else stream(seed, "draws") for _ in range(3)]
         images, logits, masks = in_environment(agent, draws[0])
         for one, draw in ((classifier, draws[1]), (loaded, draws[2])):
-            way = "mode" if draw is None else "sampled"
-            found, chosen = one.classify(images, draw, draw=way)
+            found, chosen = one.classify(images, draw, deterministic=draw is None)
             assert torch.equal(found, logits)
             gates = agent.simulator.network.gates
             assert torch.equal(executed(gates, chosen), executed(gates, masks))
@@ -119,10 +118,10 @@ def test_an_exported_one_takes_images_as_they_are_stored_and_transforms_them_its
     _, logits, _ = in_environment(agent, None)
     stored = load_split(dataset, "test").images[:100]
     pixels = stored / 255 if stored.dtype == torch.uint8 else stored
-    assert torch.equal(classifier(pixels, draw="mode"), logits)
-    assert torch.equal(classifier(pixels.flatten(1), draw="mode"), logits)
-    assert torch.equal(classifier(stored, draw="greedy"), logits)
-    fused = classifier.fuse(draw="greedy")
+    assert torch.equal(classifier(pixels, deterministic=True), logits)
+    assert torch.equal(classifier(pixels.flatten(1), deterministic=True), logits)
+    assert torch.equal(classifier(stored, deterministic=True), logits)
+    fused = classifier.fuse(deterministic=True)
     torch.testing.assert_close(fused(pixels)[0], logits)
     if names:
         torch.testing.assert_close(fused(stored)[0], logits)
@@ -252,7 +251,7 @@ def test_a_file_that_names_modules_as_they_were_called_before_still_loads(plain,
     with_name(path, content, AGENT, "ccenv.agents.of_earlier:Reinforce")
     with_name(path, load_tree(path), NETWORK, "ccenv.networks.mlp:GatedMLP")
     images, logits, _ = in_environment(agent, None)
-    assert torch.equal(SkippingClassifier.load(path)(images, draw="mode"), logits)
+    assert torch.equal(SkippingClassifier.load(path)(images, deterministic=True), logits)
 
 
 def parts_below(node, at=()):
@@ -381,7 +380,7 @@ def test_a_run_leaves_a_classifier_when_asked_and_says_why_it_cannot(tmp_path, c
     classifier = SkippingClassifier.load(path)
     data = Simulator(1, **PROBE_SETTINGS).on_split("test", 1).data
     images, labels = data.batch(torch.arange(len(data)))
-    wrong = (classifier(images, draw="mode").argmax(dim=1) != labels).float().mean().item()
+    wrong = (classifier(images, deterministic=True).argmax(dim=1) != labels).float().mean().item()
     assert wrong == pytest.approx(result["evaluations"][1]["error"])
     # What a run says of its validation images, the file says too.
     errors = {e["mode"]: e["error"] for e in result["evaluations"] if e["split"] == "validation"}
@@ -396,33 +395,39 @@ def test_a_classifier_chooses_as_had_fewer_errors_on_validation_images(start, tm
     SkippingClassifier.from_agent(agent, start=start).save(tmp_path / "file")
     classifier = SkippingClassifier.load(tmp_path / "file", trust=(__name__,))
     errors = {
-        draw: evaluate(
-            agent.simulator, agent, split="validation", deterministic=draw == "mode"
-        ).error
-        for draw in ("mode", "sampled")
+        greedy: evaluate(agent.simulator, agent, split="validation", deterministic=greedy).error
+        for greedy in (True, False)
     }
-    assert errors["sampled"] != errors["mode"]
-    assert classifier.content["validation_error"] == errors
-    assert classifier.draw == ("sampled" if start < 0 else "mode") == min(errors, key=errors.get)
+    assert errors[False] != errors[True]
+    assert classifier.content["validation_error"] == {
+        "mode": errors[True],
+        "sampled": errors[False],
+    }
+    assert classifier.deterministic == (start > 0) == min(errors, key=errors.get)
+    assert classifier.content["draw"] == classifier.draw == ("sampled" if start < 0 else "mode")
     images = torch.rand(40, *classifier.image_shape, generator=stream(0, "images"))
-    chosen, other = classifier(images), {"mode", "sampled"} - {classifier.draw}
-    assert torch.equal(chosen, classifier(images, draw=classifier.draw))
+    chosen, greedy = classifier(images), classifier.deterministic
+    assert torch.equal(chosen, classifier(images, deterministic=greedy))
     assert torch.equal(chosen, classifier(images))
-    assert not torch.equal(chosen, classifier(images, draw=other.pop()))
+    assert not torch.equal(chosen, classifier(images, deterministic=not greedy))
     drawn = classifier(images, stream(1, "x"))
-    assert torch.equal(drawn, classifier(images, stream(1, "x"), draw="sampled"))
-    assert not torch.equal(drawn, classifier(images, draw="mode"))
+    assert torch.equal(drawn, classifier(images, stream(1, "x"), deterministic=False))
+    assert not torch.equal(drawn, classifier(images, deterministic=True))
+    for word in ("mode", "greedy", "sampled", None):
+        assert torch.equal(classifier(images, draw=word), chosen) == (
+            word is None or (word != "sampled") == greedy
+        )
     with pytest.raises(ValueError, match="did you mean 'sampled'"):
         classifier(images, draw="sample")
     with pytest.raises(ValueError, match="with a generator"):
-        classifier(images, stream(1, "x"), draw="mode")
+        classifier(images, stream(1, "x"), deterministic=True)
 
 
 def test_images_classified_alone_are_not_all_drawn_alike():
     agent = make_agent(f"{__name__}:Table", images=0)
     classifier = SkippingClassifier.from_agent(agent)
     images = torch.rand(20, *classifier.image_shape, generator=stream(0, "images"))
-    masks = [classifier.classify(one[None], draw="sampled")[1][1][0] for one in images]
+    masks = [classifier.classify(one[None], deterministic=False)[1][1][0] for one in images]
     assert len({tuple(mask.tolist()) for mask in masks}) > 5
 
 

@@ -36,8 +36,8 @@ def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys
     path = times_path(tmp_path, "times")
     recorded = json.loads(path.read_text())
     assert (recorded["kind"], recorded["images"]) == ("front-times", "as stored")
-    for masks in ("sampled", "mode"):
-        found = times_in(tmp_path, "times")[masks]
+    for greedy in (False, True):
+        found = times_in(tmp_path, "times")[greedy]
         assert set(found) == {cell.label for cell in CELLS[:5]}
         for batches in found.values():
             assert set(batches) == {1, 2000}
