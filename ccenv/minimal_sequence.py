@@ -19,7 +19,7 @@ Choose = Callable[[Tensor], Tensor]
 """A policy at one position: look [batch, look_size] -> mask, bool [batch, 1], True = update."""
 
 
-class Carried(NamedTuple):
+class StateAndAnswer(NamedTuple):
     """What a position leaves to the next; zero before the first."""
 
     state: Tensor  # [batch, width]
@@ -46,7 +46,7 @@ class SkipGRU(nn.Module):
         self.least_macs = width * num_symbols  # the head, which every position runs
         self.dense_macs = 3 * width * (width + embedding_size) + self.least_macs
 
-    def look(self, symbol: Tensor, before: Carried) -> Tensor:
+    def look(self, symbol: Tensor, before: StateAndAnswer) -> Tensor:
         """What costs no product: surprise at the symbol, state, embedding: [batch, look_size]."""
         surprise = cross_entropy(before.answer, symbol, reduction="none")  # [batch]
         return torch.cat([surprise[:, None], before.state, self.embedding(symbol)], dim=1)
@@ -58,12 +58,12 @@ class SkipGRU(nn.Module):
         reset, keep = ((of_input[i] + of_state[i]).sigmoid() for i in (0, 1))
         return (1 - keep) * torch.tanh(of_input[2] + reset * of_state[2]) + keep * state
 
-    def step(self, symbol: Tensor, before: Carried, mask: Tensor) -> Carried:
+    def step(self, symbol: Tensor, before: StateAndAnswer, mask: Tensor) -> StateAndAnswer:
         """Equation (1) for symbols [batch]; rows that keep their state compute nothing for it."""
         state, rows = before.state, mask[:, 0].nonzero().squeeze(1)  # [rows that update]
         if len(rows):  # Of none the layer would have a gradient, 0, and move on by its momentum.
             state = state.index_copy(0, rows, self.updated(symbol[rows], state[rows]))
-        return Carried(state, self.head(state) + self.of_symbol(symbol))
+        return StateAndAnswer(state, self.head(state) + self.of_symbol(symbol))
 
     def macs(self, mask: Tensor) -> Tensor:
         """Multiply-accumulates that steps execute: bool [..., 1] -> int64 [...]."""
@@ -72,7 +72,7 @@ class SkipGRU(nn.Module):
     def walk(self, symbols: Tensor, choose: Choose) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Sequences [batch, length], position by position: look, mask and answer of each."""
         batch = len(symbols)
-        carried = Carried(torch.zeros(batch, self.width), torch.zeros(batch, self.num_symbols))
+        carried = StateAndAnswer(*(torch.zeros(batch, n) for n in (self.width, self.num_symbols)))
         for symbol in symbols.unbind(dim=1):  # [batch]
             seen = self.look(symbol, carried)  # [batch, look_size]
             mask = choose(seen)  # [batch, 1]

@@ -379,7 +379,9 @@ FAULTS = {
         "agents.distributions:keep_probability", "(1 - 2 * least)", "1"
     ),
     "core: a network learns of other sequences": fault(
-        "simulator.cotraining:CoTraining.next_loss", "own[:, None] * length", "own[:, None]"
+        "simulator.cotraining:CoTraining.next_loss",
+        "sequences[:, None] * length",
+        "sequences[:, None]",
     ),
     "core: the policy descends": fault(
         "agents.scores:ScoredAgent.surrogate",

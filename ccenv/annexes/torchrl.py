@@ -107,7 +107,7 @@ class BlockSelectionEnv(EnvBase):
         if outcome.is_last:
             self.simulator.checks.settle()
         right = torch.zeros_like(outcome.labels, dtype=torch.bool)
-        found = self._seen(
+        tensors = self._seen(
             step.observation,
             mask=pad_mask(outcome.mask, self.simulator.max_blocks),
             cost=outcome.layer_cost[:, None],
@@ -116,17 +116,17 @@ class BlockSelectionEnv(EnvBase):
         )
         is_vector = self.simulator.reward.is_vector
         numbers = list(step.terms.values()) if is_vector else [step.reward]
-        found["reward"] = torch.stack(numbers, dim=1)
+        tensors["reward"] = torch.stack(numbers, dim=1)
         ends = torch.full((self.simulator.num_images, 1), step.is_over, device=self.device)
-        found["done"], found["terminated"] = ends, ends.clone()
-        return found
+        tensors["done"], tensors["terminated"] = ends, ends.clone()
+        return tensors
 
     def _seen(self, observation: Tensor, **others: Tensor) -> TensorDict:
         simulator = self.simulator
         layer, blocks = simulator.layer, simulator.max_blocks
-        own = simulator.num_blocks[layer] if layer < simulator.num_layers else 0
+        num_blocks = simulator.num_blocks[layer] if layer < simulator.num_layers else 0
         allowed = torch.zeros(simulator.num_images, blocks, dtype=torch.bool, device=self.device)
-        allowed[:, :own] = True
+        allowed[:, :num_blocks] = True
         seen = {"observation": observation, "action_mask": allowed} | others
         return TensorDict(seen, batch_size=self.batch_size, device=self.device)
 

@@ -52,15 +52,15 @@ def read_checkpoint(plan: Plan) -> dict[str, Any] | None:
     damaged = False
     for path in (last, one_before(last)):
         try:
-            found = load_tree(path)
-            same = found["program"] == same_program(plan)
+            checkpoint = load_tree(path)
+            same = checkpoint["program"] == same_program(plan)
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError) as error:
             warn(f"the checkpoint {path} is damaged: {error}")
             damaged = True
             continue
-        sizes = found["curves"].get("tracker", {}).get("sizes", {}) if same else {}
+        sizes = checkpoint["curves"].get("tracker", {}).get("sizes", {}) if same else {}
         curves = curves_folder(plan)
         here = {path.name: path.stat().st_size for path in event_files(curves)}
         if short := [name for name, size in sizes.items() if here.get(name, 0) < size]:
@@ -68,7 +68,7 @@ def read_checkpoint(plan: Plan) -> dict[str, Any] | None:
             damaged = True
             continue
         if same:
-            return dict(found)
+            return dict(checkpoint)
         warn(f"code or libraries have changed since {path} was written, the run starts over")
         return None
     if damaged:
@@ -119,11 +119,11 @@ class Keeper:
             self.path.replace(one_before(self.path))
         fresh.replace(self.path)
 
-    def resume(self, found: dict[str, Any]) -> None:
+    def resume(self, checkpoint: dict[str, Any]) -> None:
         """Puts a checkpoint back into agent and simulator."""
-        self.agent.load_state(found["agent"])
-        restore_simulator(self.agent.simulator, found["simulator"])
-        self.agent.images_done = self.kept_at = found["images_seen"]
+        self.agent.load_state(checkpoint["agent"])
+        restore_simulator(self.agent.simulator, checkpoint["simulator"])
+        self.agent.images_done = self.kept_at = checkpoint["images_seen"]
         warn(
             f"goes on after {self.kept_at:,} of {self.plan.program.images:,} images: "
             f"{self.path.parent.parent}"

@@ -25,9 +25,9 @@ def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
     if errors and classifier.policy.learns:
         num_inputs = len(load_split(dataset, "validation"))
         sampled, greedy = (errors[in_files(kind)] for kind in BOTH)
-        if said := mask_gap(sampled, greedy, num_inputs, "validation"):
+        if gap := mask_gap(sampled, greedy, num_inputs, "validation"):
             kind = in_words(classifier.deterministic)
-            warn(f"{said}; this file takes {kind} masks unless --masks says otherwise")
+            warn(f"{gap}; this file takes {kind} masks unless --masks says otherwise")
 
 
 def written(
@@ -40,15 +40,15 @@ def written(
 ) -> None:
     """Writes a form, compares and reports it."""
     form = write_onnx(classifier, path, deterministic=deterministic, skips=skips)
-    found = agreement(classifier, form, Session(path), images)
+    agreed = agreement(classifier, form, Session(path), images)
     print(
-        f"{path}: {found.images:,} inputs, logits at most {found.logits_apart:.1e} apart, "
-        f"{found.same_answers:.2%} the same answers, {found.same_masks:.2%} the same masks, "
-        f"{found.kept:.1%} of the blocks kept"
+        f"{path}: {agreed.images:,} inputs, logits at most {agreed.logits_apart:.1e} apart, "
+        f"{agreed.same_answers:.2%} the same answers, {agreed.same_masks:.2%} the same masks, "
+        f"{agreed.kept:.1%} of the blocks kept"
     )
-    if found.logits_apart > MOST_APART and found.same_masks == 1:
+    if agreed.logits_apart > MOST_APART and agreed.same_masks == 1:
         raise ValueError(
-            f"expected logits as the classifier's, got {found.logits_apart:.1e} apart in {path}"
+            f"expected logits as the classifier's, got {agreed.logits_apart:.1e} apart in {path}"
         )
 
 

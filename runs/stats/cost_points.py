@@ -146,9 +146,9 @@ def times_in(results_dir: Path, sweep: str) -> dict[bool | None, Times | None]:
     path = times_path(results_dir, sweep)
     if not path.exists():
         return dict.fromkeys((*BOTH, None))
-    found: dict[bool | None, dict[str, dict[int, dict[int, float]]]] = {kind: {} for kind in BOTH}
+    by_kind: dict[bool | None, dict[str, dict[int, dict[int, float]]]] = {kind: {} for kind in BOTH}
     for row in read_json(path)["rows"]:
-        by_size = found[deterministic_of(row["masks"])].setdefault(row["label"], {})
+        by_size = by_kind[deterministic_of(row["masks"])].setdefault(row["label"], {})
         by_seed = by_size.setdefault(int(row["batch_size"]), {})
         by_seed[int(row.get("seed", 0))] = statistics.median(row["milliseconds"])
-    return {**found, None: found[False]}
+    return {**by_kind, None: by_kind[False]}

@@ -78,7 +78,7 @@ def dense_elsewhere(
     Raises:
         ValueError: if a file was edited by hand.
     """
-    found = {}
+    by_dataset = {}
     for dataset in dict.fromkeys(datasets):
         name = f"equal-cost-{dataset.partition('+')[0]}"
         path = results_dir / f"{name}.json"
@@ -88,8 +88,8 @@ def dense_elsewhere(
                 if cell["agent"] == "dense":
                     runs.setdefault(cell["label"], []).append({**cell, "latency": []})
             points = [make_point(label, cells, False) for label, cells in runs.items()]
-            found[dataset] = chosen_variants(points)
-    return found
+            by_dataset[dataset] = chosen_variants(points)
+    return by_dataset
 
 
 def chosen_variants(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
@@ -100,8 +100,8 @@ def chosen_variants(points: Sequence[Point], *, by_memory: bool = False) -> list
     """
     groups: list[list[Point]] = []
     for method in sorted({point.method for point in points}):
-        own = [point for point in points if point.method == method]
-        groups += runs_of_alike(own, lambda point: point.macs, SAME)
+        of_method = [point for point in points if point.method == method]
+        groups += runs_of_alike(of_method, lambda point: point.macs, SAME)
     if by_memory:
         groups = [
             part
@@ -189,14 +189,14 @@ class EqualMacs:
 
 def at_equal_macs(contest: Contest) -> list[EqualMacs]:
     """Every chosen conditional row compared with the dense Pareto front at its own cost."""
-    found = []
+    pairs = []
     for point in contest.conditional:
         errors = front_error(contest.dense, point.macs)
         dense = mean_interval(list(errors.values())) if errors else None
         difference = paired_difference(point.error, errors or {})
         verdict = compare_intervals(point.interval, dense) if dense else ""
-        found.append(EqualMacs(point, dense, difference, verdict))
-    return found
+        pairs.append(EqualMacs(point, dense, difference, verdict))
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def at_equal_error(contest: Contest) -> list[EqualError]:
     A row of one seed has no interval: it is not compared with rows of several seeds. Networks in
     which nothing is chosen, as pruned ones, are not looked for.
     """
-    found = []
+    pairs = []
     for dense in undominated(contest.dense):
         able = [
             point
@@ -239,5 +239,5 @@ def at_equal_error(contest: Contest) -> list[EqualError]:
         ]
         point = min(able, key=lambda point: point.macs, default=None)
         verdict = compare_intervals(point.interval, dense.interval) if point else ""
-        found.append(EqualError(dense, point, verdict))
-    return found
+        pairs.append(EqualError(dense, point, verdict))
+    return pairs

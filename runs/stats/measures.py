@@ -114,12 +114,12 @@ def evaluation(result: Result, deterministic: bool | None) -> Mapping[str, Any]:
 
     Masks that a function gave are both; None finds these alone.
     """
-    found: Mapping[str, Any] = next(
+    matching: Mapping[str, Any] = next(
         e
         for e in result["evaluations"]
         if e["split"] == "test" and kind_of(e) in (deterministic, None)
     )
-    return found
+    return matching
 
 
 def shown_evaluation(result: Result, deterministic: bool | None) -> Mapping[str, Any]:
@@ -161,14 +161,14 @@ def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
             *numbers,
         ]
     order = sorted(rows, key=lambda label: (-len(rows[label]), results[label][0]["learns"]))
-    found: dict[str, str] = {}
+    first_of: dict[str, str] = {}
     for place, label in enumerate(order):
         for other in order[:place]:
             common = rows[label].keys() & rows[other].keys()
             if common and all(rows[label][seed] == rows[other][seed] for seed in common):
-                found[label] = found.get(other, other)
+                first_of[label] = first_of.get(other, other)
                 break
-    return found
+    return first_of
 
 
 OTHER_DATA = "other_data"
@@ -219,14 +219,16 @@ def transforms_of(result: Result) -> Sequence[str]:
 def network_shape(result: Result) -> tuple[Any, Any]:
     """Blocks of each gated layer, and what is left of the network if one does not see them."""
     environment = result["settings"]["environment"]
-    own = dict(environment.get("network_kwargs", {}))
-    blocks, size = (own.pop(name, environment.get(name)) for name in ("num_blocks", "block_size"))
+    kwargs = dict(environment.get("network_kwargs", {}))
+    blocks, size = (
+        kwargs.pop(name, environment.get(name)) for name in ("num_blocks", "block_size")
+    )
     blocks = blocks if isinstance(blocks, Sequence) else [blocks]
     sizes = size if isinstance(size, Sequence) else [size]
     sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
     widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
     rest = [environment[name] for name in ("dataset", "network", "head_units", "activation")]
-    return list(blocks), [widths, transforms_of(result), *rest, own]
+    return list(blocks), [widths, transforms_of(result), *rest, kwargs]
 
 
 LEAST_GAP = 0.02

@@ -121,15 +121,15 @@ def make_rows(
     results: Mapping[str, Sequence[Result]], deterministic: bool | None = None
 ) -> list[Row]:
     """Summarises the results of each label."""
-    present = {label: found for label, found in results.items() if found}
+    present = {label: runs for label, runs in results.items() if runs}
     same = repeated(present)
     for label, other in same.items():
         fewer, more = sorted(len(present[name]) for name in (label, other))
         same[label] += f" in {fewer} of {more} seeds" if fewer < more else ""
     random = random_masks_at_cost(present, deterministic)
     rows = [
-        make_row(label, found, deterministic, random.get(label, ({}, "")), same.get(label, ""))
-        for label, found in present.items()
+        make_row(label, runs, deterministic, random.get(label, ({}, "")), same.get(label, ""))
+        for label, runs in present.items()
     ]
     places: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
@@ -283,7 +283,7 @@ def random_masks_at_cost(
     for runs in results.values():
         if runs and runs[0]["agent"] in FLOORS:
             floors.setdefault(dataset_of(runs[0]), []).extend(runs)
-    found = {}
+    at_cost = {}
     for label, runs in results.items():
         if not runs or runs[0]["agent"] in FLOORS or runs[0]["uses_labels"]:
             continue
@@ -295,8 +295,8 @@ def random_masks_at_cost(
         else:
             costs = {seed: cost for seed, cost in costs.items() if seed in curves}
             errors = known([error_at(curves[seed], cost) for seed, cost in costs.items()])
-        found[label] = dict(zip(costs, errors, strict=bool(errors))), why
-    return found
+        at_cost[label] = dict(zip(costs, errors, strict=bool(errors))), why
+    return at_cost
 
 
 def dropout_curves(

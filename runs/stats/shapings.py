@@ -55,8 +55,8 @@ class OneReward:
 
     def macs_at(self, error: float) -> BySeed:
         """Seed -> least MACs with no more than a test error; seeds that reach it."""
-        found = {seed: first_below(curve, error) for seed, curve in self.by_seed.items()}
-        return {seed: macs for seed, macs in found.items() if macs is not None}
+        first = {seed: first_below(curve, error) for seed, curve in self.by_seed.items()}
+        return {seed: macs for seed, macs in first.items() if macs is not None}
 
 
 def first_below(curve: Curve, level: float) -> float | None:
@@ -103,7 +103,7 @@ class Shapings:
     def errors_at(self, macs: float) -> Mapping[str, BySeed]:
         """Name -> errors at a cost, of rewards whose every seed costs as little."""
         errors = {one.name: one.errors_at(macs) for one in self.rewards}
-        return {name: found for name, found in errors.items() if len(found) >= self.num_seeds}
+        return {name: by_seed for name, by_seed in errors.items() if len(by_seed) >= self.num_seeds}
 
     @property
     def common_errors(self) -> Sequence[float]:
@@ -124,7 +124,9 @@ class Shapings:
         number = sum(len(self.errors_at(one)) - 1 for one in self.common_costs)
         level = 1 - (1 - LEVEL) / max(1, number)
         errors = self.errors_at(macs)
-        means = {name: mean_interval(list(found.values())).mean for name, found in errors.items()}
+        means = {
+            name: mean_interval(list(by_seed.values())).mean for name, by_seed in errors.items()
+        }
         first, *others = sorted(means, key=lambda name: means[name])
         more = [paired_difference(errors[other], errors[first], level) for other in others]
         are_apart = all(one is not None and (one.low or 0.0) > 0 for one in more)
@@ -148,12 +150,12 @@ def between_points(low: float, high: float, shares: Sequence[float]) -> Sequence
     """
     if not 0 < low < high:
         return ()
-    found = []
+    costs = []
     for share in shares:
         exact = low ** (1 - share) * high**share
         short = (float(f"{exact:.{digits}g}") for digits in (2, 3))
-        found.append(next((one for one in short if low <= one <= high), exact))
-    return tuple(dict.fromkeys(found))
+        costs.append(next((one for one in short if low <= one <= high), exact))
+    return tuple(dict.fromkeys(costs))
 
 
 def shaping_of(result: Result) -> str:
@@ -176,7 +178,7 @@ def rewards_are_the_question(results: Results) -> bool:
     rewards: dict[str, set[str]] = {}
     for _, runs in learned_rows(results):
         rewards.setdefault(runs[0]["agent"], set()).add(runs[0]["reward"])
-    several = sum(len(own) > 1 for own in rewards.values())
+    several = sum(len(of_reward) > 1 for of_reward in rewards.values())
     return several > 0 and 2 * several >= len(rewards)
 
 
@@ -209,7 +211,7 @@ def compare_shapings(
     for label, runs in learned_rows(results):
         by_name = groups.setdefault(dataset_of(runs[0]), {})
         by_name.setdefault(shaping_of(runs[0]), []).append(label)
-    found = []
+    comparisons = []
     for dataset, by_name in groups.items():
         rewards = [
             curve_of(name, {k: results[k] for k in labels}, deterministic, measure)
@@ -221,8 +223,8 @@ def compare_shapings(
             labels = itertools.chain.from_iterable(by_name.values())
             agents = {results[label][0]["agent"] for label in labels}
             agent = f"{len(agents)} agents" if len(agents) > 1 else agents.pop()
-            found.append(Shapings(agent, dataset, rewards, measure, is_pooled=pool))
-    return found
+            comparisons.append(Shapings(agent, dataset, rewards, measure, is_pooled=pool))
+    return comparisons
 
 
 def curve_of(name: str, cells: Results, deterministic: bool | None, measure: Measure) -> OneReward:
@@ -238,12 +240,12 @@ def curve_of(name: str, cells: Results, deterministic: bool | None, measure: Mea
     seeds = sorted(set.intersection(*({run["seed"] for run in runs} for runs in cells.values())))
     curves: dict[int, Curve] = {}
     for seed in seeds:
-        own = [by_run[point.label, seed] for point in kept]
-        curves[seed] = sorted((point.macs, point.error[seed]) for point in own)
+        points = [by_run[point.label, seed] for point in kept]
+        curves[seed] = sorted((point.macs, point.error[seed]) for point in points)
     reach = {seed: max(by_run[label, seed].macs for label in cells) for seed in seeds}
     soon: dict[int, float] = {}
     for seed in seeds:
-        runs = [run for found in cells.values() for run in found if run["seed"] == seed]
+        runs = [run for of_cell in cells.values() for run in of_cell if run["seed"] == seed]
         inputs = [needed for run in runs if (needed := inputs_to_rise(run)) is not None]
         if inputs:
             soon[seed] = sum(inputs) / len(inputs)

@@ -97,8 +97,8 @@ def verdict(contenders: Sequence[Contender], score: Score) -> str:
     close = [one for one in others if compare_intervals(first.interval, one.interval) != better]
     if close:
         overlapping = first_names([score.said(one) for one in close])
-        said = f"{score.said(first)} is not significantly different from {overlapping}"
-        return f"no verdict: {said}{ending}"
+        sentence = f"{score.said(first)} is not significantly different from {overlapping}"
+        return f"no verdict: {sentence}{ending}"
     word = "largest" if score.more_is_better else "smallest"
     return (
         f"{score.said(first)} has the {word} {score.name}, significantly different from all "
@@ -172,15 +172,15 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
     groups: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
     unknown = [policy for policy in learned if not policy["macs"]]
     learned = [policy for policy in learned if policy["macs"]]
-    said = f"MACs are unknown of {spoken(methods_of(unknown))}." if unknown else ""
+    unknown_part = f"MACs are unknown of {spoken(methods_of(unknown))}." if unknown else ""
     if not learned:
-        return said
+        return unknown_part
     for policy in learned:
-        found: dict[str, list[Row]] = {}
+        by_outcome: dict[str, list[Row]] = {}
         for one in baselines:
-            found.setdefault(matches(one, policy), []).append(one)
-        word = next((word for word in (NO_MORE, UNDECIDED) if word in found), MORE)
-        names = tuple(methods_of(found[word])) if word != MORE else ()
+            by_outcome.setdefault(matches(one, policy), []).append(one)
+        word = next((word for word in (NO_MORE, UNDECIDED) if word in by_outcome), MORE)
+        names = tuple(methods_of(by_outcome[word])) if word != MORE else ()
         groups.setdefault((word, names), []).append(policy)
     every = f"no baseline ({spoken(methods_of(baselines))}) matches"
     parts = []
@@ -196,7 +196,7 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
         f"With no more compute and memory, and not significantly more {score} (at most "
         f"{100 * MARGINS[score]:.0f} % more), {'; '.join(parts)}."
     )
-    return f"{sentence} {said}".strip()
+    return f"{sentence} {unknown_part}".strip()
 
 
 def masks_in_words(learned: Sequence[Row]) -> str:
@@ -226,14 +226,14 @@ def far_masks(learned: Sequence[Row]) -> list[str]:
         cost = "" if other["total_cost"] is None else f" at cost {other['total_cost']:.3f}"
         words = f"{row['label']} has {100 * other['error']:.2f} %{cost}"
         groups.setdefault(SHOWN[other["masks"]], []).append(words)
-    said = [f"Judged with {kind} masks, {'; '.join(rows)}." for kind, rows in groups.items()]
+    sentences = [f"Judged with {kind} masks, {'; '.join(rows)}." for kind, rows in groups.items()]
     if more := len(far) - len(named):
         also = "also " if named else ""
-        said.append(
+        sentences.append(
             f"With the other kind of masks, error or cost {also}differ much in {more} of "
             f"{len(learned)} rows."
         )
-    return said
+    return sentences
 
 
 def matches(baseline: Row, policy: Row) -> str:

@@ -149,8 +149,8 @@ def halt(values: Tensor, epsilon: float = 0.01) -> Halting:
     before = torch.nn.functional.pad(goes, (1, 0), value=True)
     is_last = before & ~torch.nn.functional.pad(goes, (0, 1), value=False)
     spent = (values * goes).sum(dim=1, keepdim=True)
-    own = torch.nn.functional.pad(values * goes, (0, 1))
-    weights = torch.where(is_last, 1 - spent, own)
+    early_weights = torch.nn.functional.pad(values * goes, (0, 1))
+    weights = torch.where(is_last, 1 - spent, early_weights)
     steps = goes.sum(dim=1) + 1
     return Halting(weights, steps, steps + 1 - spent[:, 0])
 

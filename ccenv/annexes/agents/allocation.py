@@ -113,15 +113,15 @@ class ConstrainedAllocation(Calibrated):
         # A classifier that would spend less needs a price below zero, which is one above it again
         # where every cost is paid for beforehand.
         scores = self.scores(seen).numpy() + PAID * costs
-        own = allocate(scores, costs, budget, spent.numpy())
-        prices = (own.price - PAID, own.dear_price - PAID, own.share)
+        allocation = allocate(scores, costs, budget, spent.numpy())
+        prices = (allocation.price - PAID, allocation.dear_price - PAID, allocation.share)
         return torch.tensor(prices, dtype=torch.float64)
 
     def scores(self, observation: Tensor) -> Tensor:
         """Log-probability of each offer: [batch, obs_size] -> float64 [batch, num_offers]."""
         x, weight = observation[:, : self.size], self.learned["weight"].to(observation.device)
-        found = x @ weight.t() + self.learned["bias"].to(observation.device)
-        return found.double().log_softmax(dim=1)
+        logits = x @ weight.t() + self.learned["bias"].to(observation.device)
+        return logits.double().log_softmax(dim=1)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -190,8 +190,8 @@ def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, T
         state = initial(network, *batch, state=before)
         seen.append(simulator.observe(state).cpu())
         walked = walk_menu(network, state, masks, torch.arange(len(masks)))
-        given = {number: right_and_cost(network, outcome) for number, outcome in walked}
-        tables.append(torch.stack([given[number] for number in range(len(masks))], dim=2))
+        right_and_costs = {number: right_and_cost(network, outcome) for number, outcome in walked}
+        tables.append(torch.stack([right_and_costs[number] for number in range(len(masks))], dim=2))
     values, costs = torch.cat(tables, dim=1)
     return torch.cat(seen), values, costs
 
@@ -205,8 +205,8 @@ def walk_menu(
     """
     blocks = num_blocks_of(network)
     first = sum(blocks[: state.layer])
-    own = masks[numbers, first : first + blocks[state.layer]]
-    kinds, kind_of = own.unique(dim=0, return_inverse=True)
+    gate_masks = masks[numbers, first : first + blocks[state.layer]]
+    kinds, kind_of = gate_masks.unique(dim=0, return_inverse=True)
     for kind, bits in enumerate(kinds):
         here = numbers[kind_of == kind]
         rows = bits.to(state.labels.device).expand(len(state.labels), -1).contiguous()
@@ -240,8 +240,8 @@ def fit_softmax(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     def loss() -> float:
         optimizer.zero_grad()
-        found = torch.nn.functional.cross_entropy(z @ weight.t() + bias, targets)
-        total = found + PENALTY * weight.square().sum()
+        cross_entropy = torch.nn.functional.cross_entropy(z @ weight.t() + bias, targets)
+        total = cross_entropy + PENALTY * weight.square().sum()
         total.backward()
         return total.item()
 

@@ -85,21 +85,22 @@ class Gumbel(ThroughMasks):
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares policy and optimiser (Adam); see `GumbelSettings`."""
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        check_names([own.sampling], SAMPLINGS, "sampling")
-        if min(own.temperature, own.last_temperature) <= 0:
+        record = self.settings
+        check_names([record.sampling], SAMPLINGS, "sampling")
+        if min(record.temperature, record.last_temperature) <= 0:
             raise ValueError(
-                f"expected temperatures above 0, got {own.temperature} and {own.last_temperature}"
+                f"expected temperatures above 0, got {record.temperature} and "
+                f"{record.last_temperature}"
             )
         self.num_kept = [1] * len(self.num_blocks)
         self.targets: list[float] = []
-        if own.sampling == "ordered":
-            self.num_kept = check_kept(own.num_kept, self.num_blocks)
+        if record.sampling == "ordered":
+            self.num_kept = check_kept(record.num_kept, self.num_blocks)
         else:
-            self.targets = check_densities(own.target_density, len(self.num_blocks))
+            self.targets = check_densities(record.target_density, len(self.num_blocks))
             start_at(self.scores, self.targets)
         self.noise: dict[int, Tensor] = {}
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=record.learning_rate)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
         """Masks of a layer's images: [batch, obs_size] -> a coin for each block, or k of n."""

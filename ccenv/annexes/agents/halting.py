@@ -37,11 +37,11 @@ class HaltingAgent(Agent):
         super().__init__(env, seed=seed)
         self.exits = exits_of(self.simulator)
         if not self.exits:
-            own, network = (type(one).__name__ for one in (self, self.simulator.network))
+            agent, network = (type(one).__name__ for one in (self, self.simulator.network))
             raise ValueError(
-                f"expected a network with exits for {own.lower()}, such as pondering, early_exit, "
-                "or lm with network_kwargs.gates=exits and network_kwargs.repeats=3, got "
-                f"{network}, which has none"
+                f"expected a network with exits for {agent.lower()}, such as pondering, "
+                "early_exit, or lm with network_kwargs.gates=exits and network_kwargs.repeats=3, "
+                f"got {network}, which has none"
             )
         self.units = LayerScores(self.simulator, seed, hidden_units)
         for gate in self.exits:

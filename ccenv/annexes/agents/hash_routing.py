@@ -71,12 +71,12 @@ class Hash(Agent):
         training = self.simulator.on_split("train", 1)
         some = min(NUM_COUNTED, len(training.data))
         rows = torch.linspace(0, len(training.data) - 1, some, dtype=torch.float64).long()
-        found = torch.zeros(entries, dtype=torch.int64)
+        counts = torch.zeros(entries, dtype=torch.int64)
         for part in rows.split(1000):
             # The network need not run for what it shows of an input.
             symbols = training.data.batch(part)[0][:, -self.num_hashed :]
-            found += key_of(symbols.long(), self.num_symbols).cpu().bincount(minlength=entries)
-        return found
+            counts += key_of(symbols.long(), self.num_symbols).cpu().bincount(minlength=entries)
+        return counts
 
     def keys(self, observation: Tensor, layer: int) -> Tensor:
         """Entry of each input's last symbols: [batch, obs_size] -> int64 [batch]."""

@@ -53,5 +53,5 @@ class Magnitude(Agent):
             after = next(outcomes(network, state, all_or_none(network))).after
             norms = ability(network, Norms)
             assert norms is not None
-            found = norms.block_norms(layer, after.hidden)
-        return found.topk(self.num_kept[layer], dim=1).indices
+            block_norms = norms.block_norms(layer, after.hidden)
+        return block_norms.topk(self.num_kept[layer], dim=1).indices

@@ -115,42 +115,43 @@ class RlooBudget(ScoredAgent):
             ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
         """
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        check_cost_limit(own.cost_limit)
+        record = self.settings
+        check_cost_limit(record.cost_limit)
         self.group_size = self.simulator.group_size
         self.only_units = max(self.num_blocks) == 1
         # Where nothing is chosen but whether, all masks of an image are twins.
-        self.twins = self.group_size if self.only_units else own.paired_masks
+        self.twins = self.group_size if self.only_units else record.paired_masks
         if self.group_size < 2 or self.twins < 1 or self.group_size % self.twins:
             raise ValueError(
                 f"expected group_size of at least 2 and paired_masks that divide it, got "
-                f"{self.group_size} and {own.paired_masks}; rloo_budget compares masks of one image"
+                f"{self.group_size} and {record.paired_masks}; rloo_budget compares masks of one "
+                "image"
             )
-        if own.spread <= 0:
+        if record.spread <= 0:
             raise ValueError(
-                f"expected spread above 0, got {own.spread}: where all masks keep as many "
+                f"expected spread above 0, got {record.spread}: where all masks keep as many "
                 "blocks there is nothing to compare"
             )
         self.alike = self.twins if self.twins > 1 else self.group_size
-        started = [max(1, round(own.cost_limit * n)) for n in self.num_blocks]
-        num_kept = started if own.num_kept is None else own.num_kept
+        started = [max(1, round(record.cost_limit * n)) for n in self.num_blocks]
+        num_kept = started if record.num_kept is None else record.num_kept
         self.num_kept = check_kept(num_kept, self.num_blocks)
         ones = [1] * len(self.num_blocks)
         self.numbers = Numbers(
-            LayerScores(self.simulator, seed, 0, own.embedding_size, ones),
-            self._ranges(own.min_kept, own.max_kept),
+            LayerScores(self.simulator, seed, 0, record.embedding_size, ones),
+            self._ranges(record.min_kept, record.max_kept),
             [
-                float(kept) if blocks > 1 else own.cost_limit
+                float(kept) if blocks > 1 else record.cost_limit
                 for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True)
             ],
-            own.spread,
+            record.spread,
         )
         pairs = zip(self.scores.macs, self.numbers.scores.macs, self.num_blocks, strict=True)
         self.policy_macs = [how_many + (which if n > 1 else 0) for which, how_many, n in pairs]
         self.optimizer = torch.optim.Adam(
             [
-                {"params": self.scores.parameters(), "lr": own.learning_rate},
-                {"params": self.numbers.parameters(), "lr": own.number_learning_rate},
+                {"params": self.scores.parameters(), "lr": record.learning_rate},
+                {"params": self.numbers.parameters(), "lr": record.number_learning_rate},
             ]
         )
         self.slope, self.level = [0.0, 0.0], 0.0
@@ -159,7 +160,7 @@ class RlooBudget(ScoredAgent):
         """Numbers that each gate may keep."""
         gates = len(self.num_blocks)
         lows, tops = one_each(least, gates, "min_kept"), one_each(most, gates, "max_kept")
-        found = []
+        ranges = []
         for kept, n, low, top in zip(self.num_kept, self.num_blocks, lows, tops, strict=True):
             low, top = 0 if n == 1 else low, min(n, 4 * kept if top is None else top)
             if not 0 <= low <= kept <= top:
@@ -167,8 +168,8 @@ class RlooBudget(ScoredAgent):
                     f"expected min_kept <= num_kept <= max_kept at every gate, got {low}, "
                     f"{kept} and {top} of {n} blocks"
                 )
-            found.append(range(low, top + 1))
-        return found
+            ranges.append(range(low, top + 1))
+        return ranges
 
     @property
     def price(self) -> float:

@@ -58,12 +58,12 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares policy and optimiser (Adam); see `StraightThroughSettings`."""
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        check_names([own.sampling], SAMPLINGS, "sampling")
-        self.targets = check_densities(own.target_density, len(self.num_blocks))
-        self.held_weight = own.density_weight
+        record = self.settings
+        check_names([record.sampling], SAMPLINGS, "sampling")
+        self.targets = check_densities(record.target_density, len(self.num_blocks))
+        self.held_weight = record.density_weight
         start_at(self.scores, self.targets)
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=record.learning_rate)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None

@@ -29,7 +29,7 @@ TINY = torch.finfo(torch.float32).tiny
 
 def soft_masked_logits(
     network: GatedNetwork,
-    images: Tensor,
+    inputs: Tensor,
     soft_masks: Sequence[Tensor],
     masks: Sequence[Tensor] | None = None,
     start: Any = None,
@@ -45,7 +45,7 @@ def soft_masked_logits(
         return None if masks is None else masks[gate]
 
     backend = "reference" if masks is None else "auto"
-    return walk(network, images, choose, backend, soft_masks, start)
+    return walk(network, inputs, choose, backend, soft_masks, start)
 
 
 def loss_under(
@@ -54,10 +54,10 @@ def loss_under(
     """Cross-entropy in nats of the batch under way; arguments as those of `soft_masked_logits`."""
     state = simulator.state
     assert state is not None
-    network, images, start = simulator.network, state.images_by_row, simulator.learning.start
+    network, inputs, start = simulator.network, state.images_by_row, simulator.learning.start
     if start is None:
-        start = started(network, images, played(network, images, simulator.rule))
-    logits = soft_masked_logits(network, images, soft_masks, masks, start)
+        start = started(network, inputs, played(network, inputs, simulator.rule))
+    logits = soft_masked_logits(network, inputs, soft_masks, masks, start)
     return torch.nn.functional.cross_entropy(logits, state.labels)
 
 
@@ -98,8 +98,8 @@ def relaxed_rewards(
     charged: list[Tensor] = []
     steps = itertools.count()
 
-    def run(before: Any, images: Tensor, labels: Tensor) -> Any:
-        state, spent = initial(network, images, labels, state=before), torch.zeros(())
+    def run(before: Any, inputs: Tensor, labels: Tensor) -> Any:
+        state, spent = initial(network, inputs, labels, state=before), torch.zeros(())
         terms: list[Tensor] = []
         while state.layer < simulator.num_layers:
             mask, soft_mask = choose(next(steps), state)
@@ -129,8 +129,8 @@ def soft_cost(
     """
     macs = functools.partial(network.macs, state.layer, state.hidden)
     blocks = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    own = torch.stack([macs(mask | block) - macs(mask & ~block) for block in blocks], dim=1)
-    rise = ((soft_mask - mask.float()) * own).sum(dim=1) / network.dense_macs
+    block_macs = torch.stack([macs(mask | block) - macs(mask & ~block) for block in blocks], dim=1)
+    rise = ((soft_mask - mask.float()) * block_macs).sum(dim=1) / network.dense_macs
     return macs(mask) / network.dense_macs + rise
 
 
@@ -165,16 +165,18 @@ def check_relaxes(simulator: Simulator, agent: str) -> None:
         return relaxed_rewards(judged, judged.indices, lambda step, _: pairs[step], length)[0]
 
     soft_masks = [mask.float().requires_grad_() for mask in masks]
-    found = likely(soft_masks)
+    rewards = likely(soft_masks)
     with torch.no_grad():
-        moved = likely([1 - soft_masks[0], *soft_masks[1:]])
-    known = torch.stack([one.outcome.log_likelihood for one in steps if one.outcome.is_last])
+        others = likely([1 - soft_masks[0], *soft_masks[1:]])
+    expected = torch.stack([one.outcome.log_likelihood for one in steps if one.outcome.is_last])
     # Products in bfloat16 differ more where blocks are computed in another way.
     error = 1e-4 if dtype_of(simulator.network) == "float32" else 0.05
     alike = functools.partial(torch.allclose, rtol=error, atol=error)
     # Where the first gate changes its own position or later ones, a gradient must say so.
-    parts = [part for part in (slice(1), slice(1, None)) if not alike(found[part], moved[part])]
-    relaxes = alike(found, known) and all(has_slope(found[part], soft_masks) for part in parts)
+    parts = [part for part in (slice(1), slice(1, None)) if not alike(rewards[part], others[part])]
+    relaxes = alike(rewards, expected) and all(
+        has_slope(rewards[part], soft_masks) for part in parts
+    )
     # An exit costs what lies behind it.
     if not relaxes or any(gate.skipped == "stop" for gate in simulator.network.gates):
         raise ValueError(
@@ -298,8 +300,8 @@ class LiveWalk:
 
     def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, simulator: Simulator) -> None:
         """One step of the policy down a loss of `copies`; the network takes its part later."""
-        own = [one for group in optimizer.param_groups for one in group["params"]]
-        parameters = [*own, *simulator.network.parameters()]
+        policy_parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        parameters = [*policy_parameters, *simulator.network.parameters()]
         sums: list[Tensor | None] = [None] * len(parameters)
         slopes = list(gradients(loss, self.copies))
         # Later gates see what earlier ones have let through.
@@ -307,13 +309,13 @@ class LiveWalk:
             slope, score = slopes[gate], self.scores[gate]
             if slope is None or not score.requires_grad:
                 continue
-            found = gradients(score, [*parameters, *self.copies[:gate]], slope)
-            slopes[:gate] = map(gradient_sum, slopes[:gate], found[len(parameters) :])
-            sums = list(map(gradient_sum, sums, found))
-        for parameter, gradient in zip(own, sums, strict=False):
+            slopes_here = gradients(score, [*parameters, *self.copies[:gate]], slope)
+            slopes[:gate] = map(gradient_sum, slopes[:gate], slopes_here[len(parameters) :])
+            sums = list(map(gradient_sum, sums, slopes_here))
+        for parameter, gradient in zip(policy_parameters, sums, strict=False):
             parameter.grad = gradient
         optimizer.step()
-        simulator.trainer.take(sums[len(own) :])
+        simulator.trainer.take(sums[len(policy_parameters) :])
 
 
 def gradients(

@@ -87,22 +87,22 @@ class TopK(ThroughMasks):
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares policy and optimiser (Adam); see `TopKSettings`."""
         super().__init__(env, seed=seed, **settings)
-        own = self.settings
-        check_names([own.assignment], ASSIGNMENTS, "assignment")
-        if own.capacity is not None and not 0 < own.capacity < math.inf:
-            raise ValueError(f"expected capacity above 0, or none, got {own.capacity}")
-        check_at_least_zero(bias_rate=own.bias_rate)
-        self.num_kept = check_kept(own.num_kept, self.num_blocks)
+        record = self.settings
+        check_names([record.assignment], ASSIGNMENTS, "assignment")
+        if record.capacity is not None and not 0 < record.capacity < math.inf:
+            raise ValueError(f"expected capacity above 0, or none, got {record.capacity}")
+        check_at_least_zero(bias_rate=record.bias_rate)
+        self.num_kept = check_kept(record.num_kept, self.num_blocks)
         for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True):
-            if own.capacity is not None:
-                rows_of_a_block(own.capacity, self.simulator.num_images, kept, blocks)
-        self.held_weight, self.gives_values = own.balance_weight, own.scaled
+            if record.capacity is not None:
+                rows_of_a_block(record.capacity, self.simulator.num_images, kept, blocks)
+        self.held_weight, self.gives_values = record.balance_weight, record.scaled
         self.chosen: list[Tensor] = []
         # In a module, so that checkpoints and files hold it with the weights.
         zeros = [torch.zeros(n, device=self.simulator.device) for n in self.num_blocks]
-        still = [nn.Parameter(zero, requires_grad=False) for zero in zeros if own.bias_rate]
+        still = [nn.Parameter(zero, requires_grad=False) for zero in zeros if record.bias_rate]
         self.bias = nn.ParameterList(still)
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=own.learning_rate)
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=record.learning_rate)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -139,10 +139,10 @@ class TopK(ThroughMasks):
         """See `Agent.choosers`; noise is only drawn in training."""
         if self.gives_values:
             return None
-        found = self.scores.choosers(True, self.num_kept)
-        if found is None or not self.settings.bias_rate:
-            return found
-        return [biased(chooser, bias) for chooser, bias in zip(found, self.bias, strict=True)]
+        choosers = self.scores.choosers(True, self.num_kept)
+        if choosers is None or not self.settings.bias_rate:
+            return choosers
+        return [biased(chooser, bias) for chooser, bias in zip(choosers, self.bias, strict=True)]
 
     def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
         """See `ThroughMasks.terms`."""

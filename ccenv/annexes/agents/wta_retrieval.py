@@ -87,19 +87,20 @@ class WtaRetrieval(Agent):
             ValueError: if a number is impossible, or blocks do not have their own input weights.
         """
         super().__init__(env, seed=seed)
-        own = self.settings = self.settings_class(**settings)
-        check_names([own.keys], KEYS, "keys")
-        sizes = own.tables, own.hashes, own.window
-        positive_ints([*sizes, own.probes, own.min_kept, own.rehash_every], "numbers")
-        check_probes(own.hashes, own.window, own.probes)
-        most = own.max_kept if own.max_kept is not None else max(self.num_blocks)
-        if not own.min_kept <= most:
+        record = self.settings = self.settings_class(**settings)
+        check_names([record.keys], KEYS, "keys")
+        sizes = record.tables, record.hashes, record.window
+        positive_ints([*sizes, record.probes, record.min_kept, record.rehash_every], "numbers")
+        check_probes(record.hashes, record.window, record.probes)
+        most = record.max_kept if record.max_kept is not None else max(self.num_blocks)
+        if not record.min_kept <= most:
             raise ValueError(
-                f"expected min_kept of at most max_kept, got {own.min_kept} and {own.max_kept}"
+                f"expected min_kept of at most max_kept, got {record.min_kept} and "
+                f"{record.max_kept}"
             )
-        self.limits = own.min_kept, most
-        self.wait, self.updates = float(own.rehash_every), 0
-        self.next_rehash = float(own.rehash_every)
+        self.limits = record.min_kept, most
+        self.wait, self.updates = float(record.rehash_every), 0
+        self.next_rehash = float(record.rehash_every)
         self.chosen = [gate for gate, blocks in enumerate(self.num_blocks) if blocks > 1]
         draws, self.windows = stream(seed, "winner-take-all windows"), {}
         for gate in self.chosen:
@@ -162,7 +163,7 @@ class WtaRetrieval(Agent):
     def parameters(self) -> dict[str, Tensor]:
         """Windows and codes of each gate that is chosen at."""
         pairs = {"windows": self.windows, "codes": self.codes}
-        return {f"{n}_{g}": t.clone() for n, found in pairs.items() for g, t in found.items()}
+        return {f"{n}_{g}": t.clone() for n, tensors in pairs.items() for g, t in tensors.items()}
 
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         """The tables that `parameters` gave."""
@@ -190,16 +191,16 @@ def block_weights(network: Any, gate: int) -> Tensor:
     ValueError if the blocks are not neighbouring units of a fully connected layer.
     """
     owner = ability(network, Owns)
-    found = None if owner is None else next(iter(owner.gate_parameters(gate)), None)
+    weight = None if owner is None else next(iter(owner.gate_parameters(gate)), None)
     blocks = network.gates[gate].num_blocks
-    if found is None or found.ndim != 2 or len(found) % blocks:
-        got = "none" if found is None else list(found.shape)
+    if weight is None or weight.ndim != 2 or len(weight) % blocks:
+        got = "none" if weight is None else list(weight.shape)
         raise ValueError(
             f"expected weights [units, features] of the {blocks} blocks of gate "
             f"{network.gates[gate].name!r} for wta_retrieval, got {got}; choose a network of fully "
             "connected blocks (mlp, experts) or another agent"
         )
-    return found.detach()
+    return weight.detach()
 
 
 def block_keys(network: Any, gate: int, kind: str) -> Tensor:
@@ -276,10 +277,10 @@ def fill_buckets(codes: Tensor, num_blocks: int) -> list[tuple[Tensor, Tensor]]:
     owner = torch.arange(num_blocks).repeat_interleave(len(codes) // num_blocks)
     filled = []
     for column in codes.t():
-        found, place = column.unique(return_inverse=True)
-        members = torch.zeros(len(found) + 1, num_blocks)
+        used_codes, place = column.unique(return_inverse=True)
+        members = torch.zeros(len(used_codes) + 1, num_blocks)
         members.index_put_((place, owner), torch.ones(len(owner)), accumulate=True)
-        filled.append((found, members))
+        filled.append((used_codes, members))
     return filled
 
 
@@ -289,8 +290,8 @@ def count_hits(buckets: Sequence[tuple[Tensor, Tensor]], codes: Tensor) -> Tenso
     Buckets are those of `fill_buckets`, codes int64 [n, tables, probes] those of `probe_codes`.
     """
     total = torch.zeros(len(codes), buckets[0][1].shape[1])
-    for (found, members), asked in zip(buckets, codes.unbind(1), strict=True):
-        place = torch.searchsorted(found, asked.contiguous()).clamp(max=len(found) - 1)
-        row = torch.where(found[place] == asked, place, len(found))
+    for (used_codes, members), asked in zip(buckets, codes.unbind(1), strict=True):
+        place = torch.searchsorted(used_codes, asked.contiguous()).clamp(max=len(used_codes) - 1)
+        row = torch.where(used_codes[place] == asked, place, len(used_codes))
         total += members[row].sum(dim=1)
     return total

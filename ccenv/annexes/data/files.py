@@ -59,13 +59,13 @@ class Texts:
     def read(self, split: str) -> np.ndarray:
         """All bytes of a split: uint8 [n]; ValueError if there is no file of it."""
         is_cut = len(self.files) == 1
-        found = self.files[0 if is_cut else SPLITS.index(split)]
-        if not found:
+        files = self.files[0 if is_cut else SPLITS.index(split)]
+        if not files:
             raise ValueError(
                 f"dataset {self.name!r}: expected files named "
                 f"{', '.join(f'{s}*' for s in SPLITS)} in {self.place}, got none for {split}"
             )
-        joined = np.concatenate([bytes_of(file) for file in found])
+        joined = np.concatenate([bytes_of(file) for file in files])
         return joined[cut_of(len(joined), split)] if is_cut else joined
 
 
@@ -134,13 +134,13 @@ def library_texts() -> Texts | None:
     """Sources of the library of the Python that runs, split by file; None where there are none."""
     place = Path(sysconfig.get_paths()["stdlib"])
     least, most = LIBRARY_SIZES
-    found = [
+    sources = [
         file
         for file in all_files(place, "*.py")
         if not NOT_THE_LIBRARY.intersection(file.relative_to(place).parts)
         and least <= file.stat().st_size <= most
     ]
-    return Texts("python_text", place, split_files(found)) if len(found) >= ONE_IN else None
+    return Texts("python_text", place, split_files(sources)) if len(sources) >= ONE_IN else None
 
 
 def split_files(files: Sequence[Path]) -> tuple[tuple[Path, ...], ...]:
@@ -160,9 +160,9 @@ def of_split(folder: Path, split: str) -> list[Path]:
 
 def all_files(folder: Path, pattern: str = "*") -> Iterable[Path]:
     """Files in a folder and those within, in the order of their paths, the same everywhere."""
-    found = {file.relative_to(folder): file for file in folder.rglob(pattern) if file.is_file()}
-    shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
-    return [found[path] for path in sorted(shown, key=lambda path: path.as_posix())]
+    paths = {file.relative_to(folder): file for file in folder.rglob(pattern) if file.is_file()}
+    shown = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
+    return [paths[path] for path in sorted(shown, key=lambda path: path.as_posix())]
 
 
 def is_binary(file: Path) -> bool:
@@ -176,14 +176,14 @@ def python_texts() -> Texts:
     path = data_root() / "python_text"
     if of_split(path, "train"):
         return texts_of(path, "python_text")
-    found = library_texts()
-    if found is None:
+    texts = library_texts()
+    if texts is None:
         raise FileNotFoundError(
             f"dataset 'python_text' is not in {data_root()}, and this Python has no sources of its "
             f"library; put text files there as {path}/train.txt, validation.txt and test.txt (or "
             "set CCENV_DATA to the folder that holds it)"
         )
-    return found
+    return texts
 
 
 def texts_named(name: str) -> Texts | None:

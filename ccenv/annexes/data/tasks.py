@@ -55,11 +55,11 @@ def copying(split: str) -> Split:
     """Sequences of 30 symbols of 10, see the module; labels at the end are the five symbols."""
     generator = stream(SPLITS.index(split), "copying")
     rows = SIZES[split]
-    said = torch.randint(1, LETTERS + 1, (rows, COPIED), generator=generator)
+    copied = torch.randint(1, LETTERS + 1, (rows, COPIED), generator=generator)
     blanks = torch.zeros(rows, BLANKS, dtype=torch.int64)
     asks = torch.full((rows, COPIED), LETTERS + 1)
-    symbols = torch.cat([said, blanks, asks], dim=1)
-    labels = torch.cat([torch.zeros_like(said), blanks, said], dim=1)
+    symbols = torch.cat([copied, blanks, asks], dim=1)
+    labels = torch.cat([torch.zeros_like(copied), blanks, copied], dim=1)
     return in_positions(symbols, labels, LETTERS + 2)
 
 

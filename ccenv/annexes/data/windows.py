@@ -202,8 +202,8 @@ def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
 def byte_table(symbols: np.ndarray) -> np.ndarray:
     """Byte of each symbol, uint8 [128], by the symbol of each byte; "?" of none and of "other"."""
     back = np.full(NUM_SYMBOLS, ord("?"), np.uint8)
-    own = np.flatnonzero(symbols < NUM_SYMBOLS - 1)
-    back[symbols[own]] = own
+    bytes_with_symbol = np.flatnonzero(symbols < NUM_SYMBOLS - 1)
+    back[symbols[bytes_with_symbol]] = bytes_with_symbol
     return back
 
 

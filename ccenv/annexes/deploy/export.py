@@ -79,8 +79,8 @@ class SkippingClassifier(nn.Module):
         with limited_parts(content):
             self.network = stored_network(content["network"], self.image_shape)
         self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
-        known = known_symbols(self.network, content["observation"])
-        self.prepare = Preparation(content["images"], known)
+        num_symbols = known_symbols(self.network, content["observation"])
+        self.prepare = Preparation(content["images"], num_symbols)
         dtype = torch.int64 if self.prepare.are_symbols else torch.float32
         self.look = make_observer(content["observation"], self.network, self.image_shape, dtype)
         agent = content["agent"]
@@ -249,12 +249,12 @@ class SkippingClassifier(nn.Module):
         Raises:
             ValueError: if policy or network cannot be fused.
         """
-        found, greedy = None, self.deterministic if deterministic is None else deterministic
+        fused, greedy = None, self.deterministic if deterministic is None else deterministic
         if not self.ranges:
-            found = fuse_policy(
+            fused = fuse_policy(
                 self.network, self.policy, self.look, self.image_shape, deterministic=greedy
             )
-        if found is None:
+        if fused is None:
             raise ValueError(
                 f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
                 "expected a GatedMLP, a TokenMLP, or a GatedSequential with "
@@ -262,9 +262,9 @@ class SkippingClassifier(nn.Module):
                 "lists (Agent.choosers), without a context; call the classifier itself"
             )
         if self.prepare.transforms:
-            found.prepare = self.prepare
-        found.stream = stream_of
-        return found
+            fused.prepare = self.prepare
+        fused.stream = stream_of
+        return fused
 
     @property
     def draw(self) -> str:
@@ -289,8 +289,8 @@ class SkippingClassifier(nn.Module):
             )
         values = {}
         for name in self.ranges:
-            given = torch.as_tensor(context[name], dtype=torch.float32, device=images.device)
-            values[name] = given.expand(len(images))
+            value = torch.as_tensor(context[name], dtype=torch.float32, device=images.device)
+            values[name] = value.expand(len(images))
         return values
 
     def _check_acts_like(self, agent: Any) -> None:
@@ -299,18 +299,18 @@ class SkippingClassifier(nn.Module):
         images, _ = stored.batch(torch.arange(min(NUM_CHECK_IMAGES, len(stored))))
         seen = self.prepare(images)
         shares = torch.rand(len(images), generator=generator)
-        values = {name: found.at(shares) for name, found in self.ranges.items()}
+        values = {name: offered.at(shares) for name, offered in self.ranges.items()}
         there = {name: value.to(simulator.device) for name, value in values.items()}
         surface = dataclasses.replace(
             self.surface, network=simulator.network, observe=self._observer(there)
         )
         for greedy in BOTH:
             draws = [None if greedy else stream(0, "masks") for _ in range(2)]
-            _, own = self.classify(images, draws[0], deterministic=greedy, **values)
+            _, masks = self.classify(images, draws[0], deterministic=greedy, **values)
             _, theirs = look_and_compute(
                 agent, surface, seen.to(simulator.device), draws[1], there.get("budget")
             )
-            if not all(torch.equal(a, b.cpu()) for a, b in zip(own, theirs, strict=True)):
+            if not all(torch.equal(a, b.cpu()) for a, b in zip(masks, theirs, strict=True)):
                 raise cannot(
                     agent,
                     "built again it chooses other masks; give the settings that it was built with, "

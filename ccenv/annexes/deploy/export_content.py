@@ -158,16 +158,16 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def path_to(agent: Any, found: Any) -> str:
+def path_to(agent: Any, thing: Any) -> str:
     """`module:name` of a class or function.
 
     Raises:
         ValueError: if Python would not find it again by that name.
     """
-    module, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    module, name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
     path = f"{module}:{name}"
     try:
-        is_found = module != "__main__" and import_object(path, "export") is found
+        is_found = module != "__main__" and import_object(path, "export") is thing
     except ValueError:
         is_found = False
     if is_found:
@@ -176,7 +176,7 @@ def path_to(agent: Any, found: Any) -> str:
         raise cannot(agent, f"{path} cannot be imported by name; put it in a module")
     raise cannot(
         agent,
-        f"its network was given as an object ({type(found).__name__}) and cannot be imported "
+        f"its network was given as an object ({type(thing).__name__}) and cannot be imported "
         "by name; give network='module:name' of a function that builds it",
     )
 
@@ -219,19 +219,19 @@ def check_stored(content: Mapping[str, Any], trust: Sequence[str]) -> None:
     """Refuses a file that lacks a part, or names code that is neither the project's nor trusted."""
     check_named(content, PLACES, trust)
     for place, kind in PARTS.items():
-        found: Any = content
+        entry: Any = content
         for name in place.split("."):
-            found = found.get(name)
-        is_right = isinstance(found, kind) and (kind is bool or not isinstance(found, bool))
+            entry = entry.get(name)
+        is_right = isinstance(entry, kind) and (kind is bool or not isinstance(entry, bool))
         if not is_right:
-            got = "none" if found is None else type(found).__name__
+            got = "none" if entry is None else type(entry).__name__
             raise ValueError(f"expected {place} in an exported classifier, got {got}")
         if place in SHAPES:
-            are_sides = all(type(side) is int and side > 0 for side in found)
-            if not (are_sides and 1 <= len(found) <= MOST_SIDES and math.prod(found) <= LARGEST):
+            are_sides = all(type(side) is int and side > 0 for side in entry)
+            if not (are_sides and 1 <= len(entry) <= MOST_SIDES and math.prod(entry) <= LARGEST):
                 raise ValueError(
                     f"expected {place} of 1..{MOST_SIDES} sides of at least 1 and at most "
-                    f"{LARGEST:,} numbers, got {shown(found)}"
+                    f"{LARGEST:,} numbers, got {shown(entry)}"
                 )
     for place in ("agent", "network"):
         if not all(isinstance(value, Tensor) for value in content[place]["tensors"].values()):
@@ -245,16 +245,16 @@ def stored_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> An
         ValueError: if the name is no builder, or the weights do not fit or are not finite.
     """
     builder = import_object(content["builder"], "network")
-    sizes, own = dict(content["sizes"]), dict(content.get("kwargs", {}))
+    sizes, kwargs = dict(content["sizes"]), dict(content.get("kwargs", {}))
     try:
-        arguments = arguments_of(builder, input_shape, content["num_classes"], sizes, own)
+        arguments = arguments_of(builder, input_shape, content["num_classes"], sizes, kwargs)
         inspect.signature(builder).bind(**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"expected a builder of networks as {content['builder']!r}, got {builder!r}: {error}"
         ) from error
     check_finite(content["tensors"], f"the network {content['builder']}")
-    network = make_network(builder, input_shape, content["num_classes"], 0, sizes, own)
+    network = make_network(builder, input_shape, content["num_classes"], 0, sizes, kwargs)
     try:
         network.load_state_dict(content["tensors"])
     except RuntimeError as error:

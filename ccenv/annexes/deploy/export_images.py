@@ -28,8 +28,8 @@ def images_of(simulator: Any) -> dict[str, Any]:
 def known_symbols(network: GatedNetwork, observation: str) -> int | None:
     """Inputs hold symbols below it, for network and policy; None if neither says what it knows."""
     policy = num_symbols_of(network) if observation == LAST_SYMBOLS else None
-    known = (network.symbols_read or network.num_symbols, policy)
-    return min((number for number in known if number), default=None)
+    counts = (network.symbols_read or network.num_symbols, policy)
+    return min((number for number in counts if number), default=None)
 
 
 class Preparation(nn.Module):
@@ -110,11 +110,11 @@ class Preparation(nn.Module):
     def check_values(self, images: Tensor) -> None:
         """Refuses unknown symbols, and floats that are not finite or no shares (ValueError)."""
         if self.are_symbols:
-            known = self.num_symbols
+            num_symbols = self.num_symbols
             low, high = (int(end) for end in images.aminmax())
-            if known and (low < 0 or high >= known):
+            if num_symbols and (low < 0 or high >= num_symbols):
                 raise ValueError(
-                    f"expected symbols in 0..{known - 1}, got {low if low < 0 else high}"
+                    f"expected symbols in 0..{num_symbols - 1}, got {low if low < 0 else high}"
                 )
             return
         # Of all numbers one, in less than a hundredth of the time that 256 images take.

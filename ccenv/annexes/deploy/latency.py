@@ -109,16 +109,16 @@ def plain_pass(network: Any, batch_size: int) -> Callable[[Tensor], Tensor]:
     if why_not_fused(network) is not None:
         return functools.partial(dense_forward, network)
     first, *others = lowered(network).operations
-    maps = [found for found in (first, *others) if isinstance(found, Affine)]
-    if any(found.tables for found in maps):
+    maps = [layer for layer in (first, *others) if isinstance(layer, Affine)]
+    if any(layer.tables for layer in maps):
         return functools.partial(dense_forward, network)
     layers = [
         (
-            found.weight.detach().contiguous(),
-            None if found.bias is None else found.bias.detach(),
-            found.activation,
+            layer.weight.detach().contiguous(),
+            None if layer.bias is None else layer.bias.detach(),
+            layer.activation,
         )
-        for found in maps
+        for layer in maps
     ]
 
     def run(inputs: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ from ccenv.networks.core.lowering import (
     Embed,
     Leave,
     Lowered,
+    NetworkStep,
     Operation,
-    Own,
     StageGate,
     by_steps,
     lowered,
@@ -123,15 +123,15 @@ class MaskedForm(nn.Module):
     def _through(self, network: Lowered, start: int, rows: RowState) -> tuple[Tensor, list[Tensor]]:
         """Logits, and what is executed from an operation on."""
         masks: list[Tensor] = []
-        for number, found in enumerate(network.operations[start:], start + 1):
-            if not isinstance(found, GATES):
-                rows = replace(rows, x=always(found, rows), before=None)
+        for number, operation in enumerate(network.operations[start:], start + 1):
+            if not isinstance(operation, GATES):
+                rows = replace(rows, x=always(operation, rows), before=None)
                 continue
-            early = found.head(rows.x) if isinstance(found, Leave) else None
+            early = operation.head(rows.x) if isinstance(operation, Leave) else None
             mask = self._mask(network, rows, early)
             behind = replace(rows, gate=rows.gate + 1, mask=mask)
             if early is None:
-                rows = self._gated(found, rows, behind, mask)
+                rows = self._gated(operation, rows, behind, mask)
             elif not self.skips:
                 rows = left(behind, mask, early)
             else:
@@ -159,14 +159,16 @@ class MaskedForm(nn.Module):
         mask = mask_of(self.choosers[gate], seen, uniform, blocks)
         return mask if rows.goes is None else mask & rows.goes
 
-    def _gated(self, found: Operation, rows: RowState, behind: RowState, mask: Tensor) -> RowState:
+    def _gated(
+        self, operation: Operation, rows: RowState, behind: RowState, mask: Tensor
+    ) -> RowState:
         """What a gate that is no exit makes of rows."""
-        if isinstance(found, Blocks):
-            return replace(behind, x=affine(found, rows, mask), before=mask)
-        if isinstance(found, Own):
-            return replace(behind, x=found.step(rows.x, mask))
-        assert isinstance(found, StageGate)
-        stage = found.stage
+        if isinstance(operation, Blocks):
+            return replace(behind, x=affine(operation, rows, mask), before=mask)
+        if isinstance(operation, NetworkStep):
+            return replace(behind, x=operation.step(rows.x, mask))
+        assert isinstance(operation, StageGate)
+        stage = operation.stage
         if self.skips:
             x = in_branches(stage, rows.x, mask)
         else:
@@ -187,30 +189,30 @@ class MaskedForm(nn.Module):
         def stops(_: Tensor, early: Tensor) -> Tensor:
             return torch.cat([early, early.new_zeros(1, num_bits)], dim=1)
 
-        found = branch(mask[0, 0], goes, stops, (behind.x, early))
-        return found[:, :width], [found[:, width:] > 0]
+        joined = branch(mask[0, 0], goes, stops, (behind.x, early))
+        return joined[:, :width], [joined[:, width:] > 0]
 
 
-def always(found: Operation, rows: RowState) -> Tensor:
+def always(operation: Operation, rows: RowState) -> Tensor:
     """What an operation without a gate makes of rows."""
-    if isinstance(found, Embed):
-        embedded: Tensor = found.rows(rows.x[:, -found.places :]).flatten(1)
+    if isinstance(operation, Embed):
+        embedded: Tensor = operation.rows(rows.x[:, -operation.places :]).flatten(1)
         return embedded
-    if isinstance(found, Affine):
-        return affine(found, rows, None)
-    assert isinstance(found, AlwaysRun)
-    return found.module(rows.x)
+    if isinstance(operation, Affine):
+        return affine(operation, rows, None)
+    assert isinstance(operation, AlwaysRun)
+    return operation.module(rows.x)
 
 
-def affine(found: Affine, rows: RowState, mask: Tensor | None) -> Tensor:
+def affine(layer: Affine, rows: RowState, mask: Tensor | None) -> Tensor:
     """Kept blocks of an affine map: [rows, units]."""
     y = block_sparse_linear(
-        rows.x.flatten(1), found.weight, found.bias, rows.before, mask, backend=REFERENCE
+        rows.x.flatten(1), layer.weight, layer.bias, rows.before, mask, backend=REFERENCE
     )
-    for table in found.tables:
+    for table in layer.tables:
         keys = key_of(rows.images[:, -table.num_keys :], table.num_symbols)
         y = y + nn.functional.embedding(keys, table.rows)
-    activation = resolve_activation(found.activation)
+    activation = resolve_activation(layer.activation)
     return zero_where_skipped(y if activation is None else activation(y), mask)
 
 
@@ -248,27 +250,27 @@ def branch(
     taken: Tensor,
     yes: Callable[..., Tensor],
     no: Callable[..., Tensor],
-    given: tuple[Tensor, ...],
+    operands: tuple[Tensor, ...],
 ) -> Tensor:
     """`torch.cond` whose branches give new tensors of sizes that are known."""
 
-    def one(*given: Tensor) -> Tensor:
-        return yes(*given).clone()
+    def one(*operands: Tensor) -> Tensor:
+        return yes(*operands).clone()
 
-    def other(*given: Tensor) -> Tensor:
-        return no(*given).clone()
+    def other(*operands: Tensor) -> Tensor:
+        return no(*operands).clone()
 
     if torch.compiler.is_dynamo_compiling():
         # Within another branch.
-        inner: Tensor = torch.cond(taken, one, other, given)
+        inner: Tensor = torch.cond(taken, one, other, operands)
         return inner
     # An exporter opens all sizes, and a branch whose output is strided cannot have open ones;
     # of one row all are known.
-    known = {"assume_static_by_default": True, "automatic_dynamic_shapes": False}
-    with torch._dynamo.config.patch(known):
+    sizes = {"assume_static_by_default": True, "automatic_dynamic_shapes": False}
+    with torch._dynamo.config.patch(sizes):
         torch.compiler.reset()
-        found: Tensor = torch.cond(taken, one, other, given)
-    return found
+        outcome: Tensor = torch.cond(taken, one, other, operands)
+    return outcome
 
 
 @takes_draw

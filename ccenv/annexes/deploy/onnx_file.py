@@ -80,23 +80,23 @@ def as_program(form: MaskedForm) -> Any:
     rows = ROWS if form.open_batch else 1
     assert form.prepare is not None
     dtype = torch.int64 if form.prepare.are_symbols else torch.float32
-    given = {"images": torch.zeros(rows, *form.prepare.shape, dtype=dtype)}
+    example = {"images": torch.zeros(rows, *form.prepare.shape, dtype=dtype)}
     if form.draws:
-        given["uniforms"] = torch.full((rows, sum(form.num_blocks)), 0.5)
+        example["uniforms"] = torch.full((rows, sum(form.num_blocks)), 0.5)
     batch = {0: torch.export.Dim("batch")}
-    shapes = dict.fromkeys(given, batch) if form.open_batch else None
+    shapes = dict.fromkeys(example, batch) if form.open_batch else None
     with warnings.catch_warnings(), torch.set_grad_enabled(not form.skips):
         warnings.simplefilter("ignore")
         try:
             # Of a form that it cannot write torch prints the graph, hundreds of lines.
             with contextlib.redirect_stderr(io.StringIO()):
                 graph = torch.export.export(
-                    form, tuple(given.values()), dynamic_shapes=shapes, strict=False
+                    form, tuple(example.values()), dynamic_shapes=shapes, strict=False
                 )
             program = torch.onnx.export(
                 graph,
                 dynamo=True,
-                input_names=list(given),
+                input_names=list(example),
                 output_names=["logits", "masks"],
                 verbose=False,
             )
@@ -147,19 +147,19 @@ class Session:
 
     def __call__(self, images: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits and masks of one call."""
-        given = dict(zip(("images", "uniforms"), (images, uniforms), strict=True))
-        asked = {name: value.numpy() for name, value in given.items() if value is not None}
-        found = self.inner.run(None, {name: asked[name] for name in self.names})
-        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+        arrays = dict(zip(("images", "uniforms"), (images, uniforms), strict=True))
+        asked = {name: value.numpy() for name, value in arrays.items() if value is not None}
+        outputs = self.inner.run(None, {name: asked[name] for name in self.names})
+        return torch.from_numpy(outputs[0]), torch.from_numpy(outputs[1])
 
 
 def executed(gates: Sequence[Gate], masks: Sequence[Tensor]) -> Tensor:
     """Masks as executed, nothing behind an exit that was taken: bool [batch, all blocks]."""
-    goes, found = torch.ones(len(masks[0]), 1, dtype=torch.bool), []
+    goes, masks_executed = torch.ones(len(masks[0]), 1, dtype=torch.bool), []
     for gate, mask in zip(gates, masks, strict=True):
-        found.append(mask & goes)
-        goes = found[-1] if gate.skipped == "stop" else goes
-    return torch.cat(found, dim=1)
+        masks_executed.append(mask & goes)
+        goes = masks_executed[-1] if gate.skipped == "stop" else goes
+    return torch.cat(masks_executed, dim=1)
 
 
 def agreement(
@@ -178,8 +178,8 @@ def agreement(
         uniforms = torch.cat(parts, dim=1)
         size = 1 if session.takes_one else len(part)
         pieces = zip(part.split(size), uniforms.split(size), strict=True)
-        found = [session(*piece) for piece in pieces]
-        theirs, executes = (torch.cat(rows) for rows in zip(*found, strict=True))
+        pairs = [session(*piece) for piece in pieces]
+        theirs, executes = (torch.cat(rows) for rows in zip(*pairs, strict=True))
         apart.append(float((logits - theirs).abs().max()))
         answers.append(logits.argmax(dim=1) == theirs.argmax(dim=1))
         same.append((executed(classifier.network.gates, masks) == executes).all(dim=1))

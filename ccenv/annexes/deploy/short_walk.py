@@ -101,28 +101,31 @@ class OneRow:
             raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")
         with torch.no_grad():
             operations = lowered(network).operations
-        gates = [found for found in operations if not isinstance(found, AlwaysRun)]
-        self.stages = [found.stage if isinstance(found, StageGate) else None for found in gates]
+        gates = [operation for operation in operations if not isinstance(operation, AlwaysRun)]
+        self.stages = [
+            operation.stage if isinstance(operation, StageGate) else None for operation in gates
+        ]
         """of each gate, None of an exit."""
         numbers = itertools.count()
         self.operations: list[tuple[Operation, int]] = [
-            (found, -1 if isinstance(found, AlwaysRun) else next(numbers)) for found in operations
+            (operation, -1 if isinstance(operation, AlwaysRun) else next(numbers))
+            for operation in operations
         ]
         """each with the number of its gate, -1 of none."""
 
     def __call__(self, inputs: Tensor, decide: Decide) -> Tensor:
         """Logits [1, num_classes] of inputs [1, ...]; gates behind an exit taken are not asked."""
         x, before = inputs, None
-        for found, gate in self.operations:
-            if isinstance(found, AlwaysRun):
-                x, before = found.module(x), None
-            elif isinstance(found, Leave):
-                early: Tensor = found.head(x)
+        for operation, gate in self.operations:
+            if isinstance(operation, AlwaysRun):
+                x, before = operation.module(x), None
+            elif isinstance(operation, Leave):
+                early: Tensor = operation.head(x)
                 if not decide(gate, x, early):
                     return early
             else:
-                assert isinstance(found, StageGate)
-                stage, kept = found.stage, decide(gate, x, None)
+                assert isinstance(operation, StageGate)
+                stage, kept = operation.stage, decide(gate, x, None)
                 if isinstance(kept, Tensor):
                     x = stage(x, kept, before)
                     before = kept if stage.marks_output else None
@@ -144,7 +147,7 @@ def why_not_one_row(network: Any) -> str | None:
     reason = why_not_lowered(network)
     if reason is not None:
         return reason
-    kinds = [type(found) for found in lowered(network).operations]
+    kinds = [type(operation) for operation in lowered(network).operations]
     others = [kind.__name__ for kind in kinds if kind not in (AlwaysRun, StageGate, Leave)]
     return f"it has no stages, but {others[0]}" if others else None
 

@@ -82,7 +82,7 @@ def build(
     split: Split,
     path: Path,
     *,
-    said: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
     menus: Sequence[Sequence[str] | None] | None = None,
     limit: int | None = None,
     batch_size: int = 64,
@@ -101,7 +101,7 @@ def build(
             frozen or shipped weights; one that can be packed is packed, in a copy.
         split: inputs and labels, on the network's device.
         path: of the file; its folder is made where it is missing.
-        said: fields of `Header` that only the caller knows: network, settings, dataset, split,
+        facts: fields of `Header` that only the caller knows: network, settings, dataset, split,
             made_with.
         menus: see `menus_of`; None for all masks.
         limit: the first so many inputs; None for all.
@@ -128,7 +128,7 @@ def build(
     check_size(chosen, rows, most_bytes)
     plain: dict[str, Any] = {"network": "", "settings": {}, "dataset": "", "split": ""}
     header = Header(
-        **plain | dict(said or {}),
+        **plain | dict(facts or {}),
         weights=network_digest(network),
         gates=gates_of(network),
         menus=chosen,
@@ -144,7 +144,7 @@ def build(
     job = job_of(network, chosen, batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     with kept_alone(folder):
-        found = all_chunks(job, split, header, folder, processes, tell, progress)
+        answers = all_chunks(job, split, header, folder, processes, tell, progress)
         with torch.no_grad():
             looks = [
                 job.network.look(0, job.network.start(x)).float().cpu().numpy()
@@ -153,11 +153,11 @@ def build(
         one, _ = split.batch(torch.zeros(1, dtype=torch.int64, device=split.labels.device))
         table = MaskTable(
             header=header,
-            right=np.packbits(found.right, axis=1),
-            nll=found.nll,
-            macs=found.macs,
+            right=np.packbits(answers.right, axis=1),
+            nll=answers.nll,
+            macs=answers.macs,
             look=np.concatenate(looks),
-            bills=np.concatenate([earlier_bills(job.network, one, chosen), found.macs]),
+            bills=np.concatenate([earlier_bills(job.network, one, chosen), answers.macs]),
         )
         write_table(path, table)
         shutil.rmtree(folder, ignore_errors=True)
@@ -211,8 +211,10 @@ def all_chunks(
     places = torch.arange(header.num_images, device=split.labels.device)
     chunks = list(enumerate(places.split(CHUNK * job.batch_size)))
     shapes = {number: (len(rows), header.num_masks) for number, rows in chunks}
-    found = {n: a for n, shape in shapes.items() if (a := read_chunk(folder, n, shape)) is not None}
-    left = [(number, rows) for number, rows in chunks if number not in found]
+    answers = {
+        n: a for n, shape in shapes.items() if (a := read_chunk(folder, n, shape)) is not None
+    }
+    left = [(number, rows) for number, rows in chunks if number not in answers]
     if left and tell is not None:
         num_left = sum(len(rows) for _, rows in left)
         size = table_bytes(header.menus, header.num_images)
@@ -221,10 +223,10 @@ def all_chunks(
         right = np.packbits(result.right, axis=1)
         arrays: dict[str, Any] = {"right": right, "nll": result.nll, "macs": result.macs}
         write_arrays(chunk_path(folder, number), arrays, {})
-        found[number] = result
+        answers[number] = result
         if progress is not None:
-            progress(sum(len(one.right) for one in found.values()))
-    return side_by_side([found[number] for number, _ in chunks])
+            progress(sum(len(one.right) for one in answers.values()))
+    return side_by_side([answers[number] for number, _ in chunks])
 
 
 def chunk_path(folder: Path, number: int) -> Path:

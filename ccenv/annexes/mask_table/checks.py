@@ -80,8 +80,8 @@ def batches(split: Split, num_images: int, size: int) -> Iterator[tuple[Tensor, 
 def data_digest(split: Split, num_images: int) -> str:
     """SHA-256 of the first inputs of a split as they are drawn, and of labels, its start."""
     digest = hashlib.sha256()
-    for images, labels in batches(split, num_images, DRAWN):
-        for tensor in (images, labels):
+    for inputs, labels in batches(split, num_images, DRAWN):
+        for tensor in (inputs, labels):
             digest.update(f"{tensor.dtype} {list(tensor.shape[1:])}".encode())
             digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
     return digest.hexdigest()[:24]

@@ -137,12 +137,12 @@ class TableNetwork(GatedNetwork):
         label = -self.nll[hidden.rows, hidden.numbers].float()
         rest = (-torch.expm1(label)).log().clamp(min=NEVER)
         even = torch.minimum(rest - math.log(self.num_classes - 1), label)
-        found = torch.where(right, even, NEVER)[:, None].repeat(1, self.num_classes)
+        logits = torch.where(right, even, NEVER)[:, None].repeat(1, self.num_classes)
         # By rounding to 16 bits a wrong answer may seem as sure as the right one.
         above = torch.maximum(rest, label + 1e-4)
-        found[:, 1] = torch.where(right, even, above)
-        found[:, 0] = label
-        return found
+        logits[:, 1] = torch.where(right, even, above)
+        logits[:, 0] = label
+        return logits
 
     def look(self, gate: int, hidden: Prefix) -> Tensor:
         """Features offered at a gate, and the bits that ran: float32 [batch, look_size]."""

@@ -64,9 +64,9 @@ def checked_keep(keep: Any, num_inputs: int, num_units: int | None) -> FLOATS:
     return np.broadcast_to(rows, shape)
 
 
-def checked_rows(given: Any, shape: tuple[int, ...], what: str) -> FLOATS:
+def checked_rows(policy: Any, shape: tuple[int, ...], what: str) -> FLOATS:
     """Rows of a policy, or one row; ValueError for any other shape."""
-    values = np.asarray(given, dtype=np.float64)
+    values = np.asarray(policy, dtype=np.float64)
     rows = np.atleast_2d(values)
     if values.ndim not in (1, 2) or rows.shape[1] != shape[1] or len(rows) not in (1, shape[0]):
         raise ValueError(
@@ -106,9 +106,9 @@ class Outcomes:
                 f"{list(self.scores.shape)}, {len(self.costs)} and {len(self.kept)}"
             )
 
-    def of_images(self, images: Any) -> "Outcomes":
+    def of_images(self, inputs: Any) -> "Outcomes":
         """Of some inputs: a slice, a bool or an int array."""
-        return Outcomes(self.scores[images], self.costs, self.kept, self.num_units)
+        return Outcomes(self.scores[inputs], self.costs, self.kept, self.num_units)
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class Optimum:
 
 def rewards(outcomes: Outcomes, price: float) -> FLOATS:
     """Rewards of all masks: float64 [n, num_masks]."""
-    found: FLOATS = outcomes.scores.astype(np.float64) - price * outcomes.costs
-    return found
+    rewards_of_masks: FLOATS = outcomes.scores.astype(np.float64) - price * outcomes.costs
+    return rewards_of_masks
 
 
 def rewards_in_parts(outcomes: Outcomes, price: float) -> Iterator[tuple[slice, FLOATS]]:
@@ -165,9 +165,9 @@ def value(
         ValueError: if there is not one policy, or it gives no distribution over the table's masks.
     """
     forms = {"numbers": numbers, "masks": masks, "keep": keep}
-    given = [name for name, form in forms.items() if form is not None]
-    if len(given) != 1:
-        raise ValueError(f"expected one of numbers, masks and keep, got {given or 'none'}")
+    names = [name for name, form in forms.items() if form is not None]
+    if len(names) != 1:
+        raise ValueError(f"expected one of numbers, masks and keep, got {names or 'none'}")
     shape, parts = outcomes.scores.shape, rewards_in_parts(outcomes, price)
     if numbers is not None:
         chosen = checked_numbers(np.asarray(numbers), shape)
@@ -175,11 +175,11 @@ def value(
         return scores - price * outcomes.costs[chosen]
     if masks is not None:
         chances = checked_masks(masks, shape)
-        found = [np.einsum("nm,nm->n", chances[rows], r) for rows, r in parts]
+        values_of_parts = [np.einsum("nm,nm->n", chances[rows], r) for rows, r in parts]
     else:
         kept = checked_keep(keep, len(outcomes.scores), outcomes.num_units)
-        found = [contractions(r, kept[rows])[0][:, 0] for rows, r in parts]
-    return np.concatenate(found)
+        values_of_parts = [contractions(r, kept[rows])[0][:, 0] for rows, r in parts]
+    return np.concatenate(values_of_parts)
 
 
 def regret(outcomes: Outcomes, price: float, **policy: Any) -> FLOATS:
@@ -193,19 +193,19 @@ def regret(outcomes: Outcomes, price: float, **policy: Any) -> FLOATS:
     return optimum(outcomes, price).values - value(outcomes, price, **policy)
 
 
-def contractions(found: FLOATS, keep: FLOATS) -> list[FLOATS]:
+def contractions(mask_rewards: FLOATS, keep: FLOATS) -> list[FLOATS]:
     """Mean rewards with the last blocks drawn, and all before them given.
 
     Args:
-        found: [n, 2 ** units], rewards of all masks.
+        mask_rewards: [n, 2 ** units], rewards of all masks.
         keep: [n, units].
 
     Returns:
         For each number of given blocks, 0 to units: [n, 2 ** given]; the first is the value.
     """
-    means = [found]
+    means = [mask_rewards]
     for unit in range(keep.shape[1] - 1, -1, -1):
-        pairs = means[-1].reshape(len(found), -1, 2)
+        pairs = means[-1].reshape(len(mask_rewards), -1, 2)
         chance = keep[:, unit, None]
         means.append((1 - chance) * pairs[..., 0] + chance * pairs[..., 1])
     return means[::-1]
@@ -232,18 +232,20 @@ def gradient(outcomes: Outcomes, price: float, keep: Any, of: str = "keep") -> F
     if of not in ("keep", "logits"):
         raise ValueError(f"expected of to be 'keep' or 'logits', got {of!r}")
     kept = checked_keep(keep, len(outcomes.scores), outcomes.num_units)
-    found = [back(r, kept[rows]) for rows, r in rewards_in_parts(outcomes, price)]
-    slopes = np.concatenate(found)
+    parts = rewards_in_parts(outcomes, price)
+    slopes = np.concatenate([back(r, kept[rows]) for rows, r in parts])
     return slopes if of == "keep" else slopes * kept * (1 - kept)
 
 
-def back(found: FLOATS, keep: FLOATS) -> FLOATS:
-    """Derivatives of `contractions(found, keep)[0]` by keep: [n, units]."""
-    means, slopes = contractions(found, keep), np.empty(keep.shape)
-    reach = np.ones((len(found), 1))
+def back(mask_rewards: FLOATS, keep: FLOATS) -> FLOATS:
+    """Derivatives of `contractions(mask_rewards, keep)[0]` by keep: [n, units]."""
+    means, slopes = contractions(mask_rewards, keep), np.empty(keep.shape)
+    reach = np.ones((len(mask_rewards), 1))
     for unit in range(keep.shape[1]):
-        pairs = means[unit + 1].reshape(len(found), -1, 2)
+        pairs = means[unit + 1].reshape(len(mask_rewards), -1, 2)
         slopes[:, unit] = (reach * (pairs[..., 1] - pairs[..., 0])).sum(axis=1)
         chance = keep[:, unit, None]
-        reach = np.stack([reach * (1 - chance), reach * chance], axis=2).reshape(len(found), -1)
+        reach = np.stack([reach * (1 - chance), reach * chance], axis=2).reshape(
+            len(mask_rewards), -1
+        )
     return slopes

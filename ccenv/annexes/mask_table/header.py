@@ -99,12 +99,12 @@ def has_all_masks(menus: Menus) -> bool:
 
 def all_masks(menus: Menus) -> BITS:
     """Every mask in the order of its number: bool [num_masks, num_units]."""
-    found = np.zeros((1, 0), dtype=bool)
+    masks = np.zeros((1, 0), dtype=bool)
     for menu in menus:
         bits = menu.bits()
-        left, right = np.repeat(found, len(bits), axis=0), np.tile(bits, (len(found), 1))
-        found = np.concatenate([left, right], axis=1)
-    return found
+        left, right = np.repeat(masks, len(bits), axis=0), np.tile(bits, (len(masks), 1))
+        masks = np.concatenate([left, right], axis=1)
+    return masks
 
 
 VERSION = 1
@@ -243,9 +243,9 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 """Field of JSON -> whether a value may stand there, and what is expected."""
 
 
-def check_fields(found: Mapping[str, Any]) -> None:
+def check_fields(fields: Mapping[str, Any]) -> None:
     """Refuses fields of another type or out of range (DamagedFileError)."""
-    for name, value in found.items():
+    for name, value in fields.items():
         is_right, expected = CHECKS[name]
         if not is_right(value):
             raise DamagedFileError(
@@ -261,10 +261,10 @@ def header_from(text: str) -> Header:
         ValueError: if it is of another version.
     """
     try:
-        found = json.loads(text)
-        check_content(found)
-        version = found.pop("version")
-        unknown = {"made_with": {}, **found}.keys() ^ CHECKS.keys()
+        fields = json.loads(text)
+        check_content(fields)
+        version = fields.pop("version")
+        unknown = {"made_with": {}, **fields}.keys() ^ CHECKS.keys()
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedFileError(
             f"expected the header of a table of masks, got {type(error).__name__}: {error}"
@@ -278,12 +278,12 @@ def header_from(text: str) -> Header:
             f"expected {', '.join(CHECKS)} in the header of a table of masks, got another set: "
             f"{shown(sorted(unknown))}"
         )
-    check_fields(found)
-    blocks, menus = [gate[1] for gate in found["gates"]], found["menus"]
+    check_fields(fields)
+    blocks, menus = [gate[1] for gate in fields["gates"]], fields["menus"]
     if [menu["num_blocks"] for menu in menus] != blocks:
         raise DamagedFileError("expected a menu for each gate of a table of masks, got others")
-    found["gates"] = tuple(map(tuple, found["gates"]))
-    found["menus"] = tuple(
+    fields["gates"] = tuple(map(tuple, fields["gates"]))
+    fields["menus"] = tuple(
         Menu(m["num_blocks"], None if m["masks"] is None else tuple(m["masks"])) for m in menus
     )
-    return Header(**{**found, "transforms": tuple(found["transforms"])})
+    return Header(**{**fields, "transforms": tuple(fields["transforms"])})

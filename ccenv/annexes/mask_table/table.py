@@ -106,12 +106,12 @@ def num_prefixes(header: Header) -> list[int]:
 
 def check_arrays(table: MaskTable) -> None:
     """Refuses arrays that do not fit the header."""
-    images, masks = table.header.num_images, table.header.num_masks
+    inputs, masks = table.header.num_images, table.header.num_masks
     wanted: dict[str, tuple[tuple[int, ...], tuple[type, ...]]] = {
-        "right": ((images, -(-masks // 8)), (np.uint8,)),
-        "nll": ((images, masks), (np.float16,)),
+        "right": ((inputs, -(-masks // 8)), (np.uint8,)),
+        "nll": ((inputs, masks), (np.float16,)),
         "macs": ((masks,), (np.int64,)),
-        "look": ((images, *table.look.shape[1:2]), LOOK_TYPES),
+        "look": ((inputs, *table.look.shape[1:2]), LOOK_TYPES),
         "bills": ((sum(num_prefixes(table.header)),), (np.int64,)),
     }
     for name, array in arrays_of(table).items():

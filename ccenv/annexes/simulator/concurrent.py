@@ -67,7 +67,7 @@ def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in trainer.network.buffers()]
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     moments = {name: moments_of(trainer.optimizer, p) for name, p in parameters.items()}
-    old = {name: {k: t.clone() for k, t in found.items()} for name, found in moments.items()}
+    old = {name: {k: t.clone() for k, t in tensors.items()} for name, tensors in moments.items()}
     yield
     with torch.no_grad():
         for buffer, kept in buffers:
@@ -133,8 +133,8 @@ def compute_gradients(loss: Tensor, network: nn.Module, threads: int) -> Gradien
     # Torch counts them thread by thread, and sums of others round otherwise.
     torch.set_num_threads(threads)
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    found = torch.autograd.grad(loss, learning, allow_unused=True)
-    return list(zip(learning, found, strict=True))
+    gradients = torch.autograd.grad(loss, learning, allow_unused=True)
+    return list(zip(learning, gradients, strict=True))
 
 
 class Concurrent(Extension):
@@ -255,8 +255,8 @@ class Concurrent(Extension):
         if simulator.learning.pending and gate >= first:
             loss, gradients = self.under_way or self.learning(simulator)
             self.under_way = None
-            for parameter, own in gradients.result():
-                parameter.grad = own
+            for parameter, gradient in gradients.result():
+                parameter.grad = gradient
             with self._guard(simulator):
                 simulator.learning.finish_update(simulator, loss)
         for lands in self.between_gates:

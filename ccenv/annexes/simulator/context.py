@@ -81,10 +81,10 @@ def read_context(context: Mapping[str, Any]) -> dict[str, Range]:
     check_names(context, [*NAMES, "distribution"], "name in context")
     distribution = context.get("distribution", "log_uniform")
     check_names([distribution], DISTRIBUTIONS, "distribution")
-    found = {n: read_range(n, context[n], distribution) for n in NAMES if n in context}
-    if not found:
+    ranges = {n: read_range(n, context[n], distribution) for n in NAMES if n in context}
+    if not ranges:
         raise ValueError(f"expected {' or '.join(NAMES)} in context, got {shown(dict(context))}")
-    return found
+    return ranges
 
 
 def read_range(name: str, value: Any, distribution: str) -> Range:
@@ -204,8 +204,8 @@ class Context(Extension):
         self._stream_before = self._stream.get_state()
         values: dict[str, Tensor] = {}
         group, device = simulator.group_size, simulator.device
-        for name, found in self.ranges.items():
-            drawn = found.at(torch.rand(num_inputs, generator=self._stream))
+        for name, interval in self.ranges.items():
+            drawn = interval.at(torch.rand(num_inputs, generator=self._stream))
             values[name] = drawn.repeat_interleave(group).to(device)
         self.values = values
         simulator.observe = dataclasses.replace(simulator.observe, values=values)
@@ -258,10 +258,10 @@ def least_macs(network: GatedNetwork, gate: int) -> int:
     """
     if gate == len(network.gates):
         return 0
-    found = ability(network, Bounds)
-    if found is None:
+    bounds = ability(network, Bounds)
+    if bounds is None:
         raise ValueError(
             f"expected a network with least_macs(gate) for a budget, got "
             f"{type(network).__name__}; add the ability Bounds, or take a context of cost_weight"
         )
-    return found.least_macs(gate)
+    return bounds.least_macs(gate)

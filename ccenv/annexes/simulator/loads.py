@@ -154,10 +154,10 @@ class FastMemory(Loads):
 
     def shown(self, state: EpisodeState) -> Tensor:
         """Which blocks of the next gate lie in memory: float32 [rows, max_blocks]."""
-        found = torch.zeros(len(state.labels), self.max_blocks, device=state.labels.device)
+        in_memory = torch.zeros(len(state.labels), self.max_blocks, device=state.labels.device)
         if state.layer < len(self.num_blocks):
-            found[:, : self.num_blocks[state.layer]] = self.used[state.layer] >= 0
-        return found
+            in_memory[:, : self.num_blocks[state.layer]] = self.used[state.layer] >= 0
+        return in_memory
 
     def before_pay(self, simulator: ExtendedSimulator, outcome: StepOutcome) -> StepOutcome:
         """Loads what the mask keeps and is not there."""

@@ -102,15 +102,15 @@ def read_oblivious(oblivious: Any) -> Slots:
 
 def check_slots(slots: Slots, num_blocks: Sequence[int]) -> list[int]:
     """A number in 1..num_blocks for each gate (else ValueError)."""
-    found = [slots] * len(num_blocks) if isinstance(slots, int) else list(slots or num_blocks)
-    fits = len(found) == len(num_blocks) and all(
-        1 <= k <= n for k, n in zip(found, num_blocks, strict=True)
+    counts = [slots] * len(num_blocks) if isinstance(slots, int) else list(slots or num_blocks)
+    fits = len(counts) == len(num_blocks) and all(
+        1 <= k <= n for k, n in zip(counts, num_blocks, strict=True)
     )
     if not fits:
         raise ValueError(
             f"expected slots in 1..num_blocks for num_blocks={list(num_blocks)}, got {slots}"
         )
-    return found
+    return counts
 
 
 def filled_slots(mask: Tensor, slots: int) -> Tensor:

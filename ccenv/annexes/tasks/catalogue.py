@@ -110,17 +110,17 @@ class Task:
         """The reference in words."""
         return str(self.problem.rule)
 
-    def make(self, **own: Any) -> Any:
+    def make(self, **settings: Any) -> Any:
         """The scalar environment, see `ccenv.annexes.tasks.making.make`."""
-        return own_part("ccenv.annexes.tasks.making:make")(self.name, **own)
+        return own_part("ccenv.annexes.tasks.making:make")(self.name, **settings)
 
-    def make_vec(self, num_envs: int = 1, **own: Any) -> Any:
+    def make_vec(self, num_envs: int = 1, **settings: Any) -> Any:
         """The vector environment, see `ccenv.annexes.tasks.making.make_vec`."""
-        return own_part("ccenv.annexes.tasks.making:make_vec")(num_envs, self.name, **own)
+        return own_part("ccenv.annexes.tasks.making:make_vec")(num_envs, self.name, **settings)
 
-    def make_sb3(self, num_envs: int = 1, **own: Any) -> Any:
+    def make_sb3(self, num_envs: int = 1, **settings: Any) -> Any:
         """Stable-Baselines3's view, see `ccenv.annexes.tasks.making.make_sb3`."""
-        return own_part("ccenv.annexes.tasks.making:make_sb3")(num_envs, self.name, **own)
+        return own_part("ccenv.annexes.tasks.making:make_sb3")(num_envs, self.name, **settings)
 
 
 @dataclass(frozen=True)
@@ -296,16 +296,16 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         Task(
-            skill,
+            name,
             level,
-            found.budgets.get(level, found.episodes),
-            found.kind,
+            skill.budgets.get(level, skill.episodes),
+            skill.kind,
             arguments,
-            quick=level == found.quick,
-            exact=found.exact,
+            quick=level == skill.quick,
+            exact=skill.exact,
         )
-        for skill, found in SKILLS.items()
-        for level, arguments in found.levels.items()
+        for name, skill in SKILLS.items()
+        for level, arguments in skill.levels.items()
     )
 }
 """Name -> task, in the order of skills and levels."""

@@ -125,8 +125,8 @@ class Choices(Problem):
         """
         draws = np.random.default_rng(stream_seed(0, "signs of domains"))
         width = self.domains + self.distractors
-        found: Floats = np.linalg.qr(draws.standard_normal((width, width)))[0]
-        return found
+        directions: Floats = np.linalg.qr(draws.standard_normal((width, width)))[0]
+        return directions
 
     def split(self, split: str) -> Split:
         """Rows of what is seen, the domain (one-hot) and the right label; and the labels."""
@@ -181,8 +181,8 @@ class Choices(Problem):
         seen = rows[:, : self.domains + self.distractors]
         scores = (seen @ self.signs().T)[:, : self.domains] / SPREAD**2
         likely = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found: Floats = likely / likely.sum(axis=1, keepdims=True)
-        return found
+        probabilities: Floats = likely / likely.sum(axis=1, keepdims=True)
+        return probabilities
 
     def earned(self, value: float, cost: float) -> float:
         """See `Problem`: what is spent above the limit costs twice what it can bring there."""
@@ -238,15 +238,15 @@ class Choices(Problem):
         """See `Problem`."""
         right, spent = self.masks()
         if self.cost_limit is not None:
-            found = allocate(right[None], spent[None], self.cost_limit)
-            return found.mean_cost(right[None])
+            allocation = allocate(right[None], spent[None], self.cost_limit)
+            return allocation.mean_cost(right[None])
         return float((right - self.drawn_prices().mean() * spent).max())
 
     def bayes(self) -> float:
         """What the rule earns that keeps each block as likely needed as it costs, or likelier."""
-        images = self.split("train").images
-        assert isinstance(images, Tensor)
-        likely = self.posterior(images.double().numpy())
+        inputs = self.split("train").images
+        assert isinstance(inputs, Tensor)
+        likely = self.posterior(inputs.double().numpy())
         gains = likely - self.cost_weight / self.domains
         return float(gains.clip(min=0).sum(axis=1).mean())
 
@@ -255,8 +255,8 @@ class Choices(Problem):
         if self.prices is None:
             return np.array([self.cost_weight])
         low, high = np.log(self.prices)
-        found: Floats = np.exp(low + (high - low) * (np.arange(count) + 0.5) / count)
-        return found
+        cost_weights: Floats = np.exp(low + (high - low) * (np.arange(count) + 0.5) / count)
+        return cost_weights
 
 
 class Readers(Experts):
@@ -288,8 +288,8 @@ class Readers(Experts):
     def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[rows, features and 2 tallies] -> the same with what kept blocks add to the tallies."""
         domain = x[:, self.seen : self.seen + self.domains].contiguous()
-        found = super().compute(domain, mask, before, weights, backend)
-        return torch.cat([x[:, :-2], x[:, -2:] + found], dim=1)
+        added = super().compute(domain, mask, before, weights, backend)
+        return torch.cat([x[:, :-2], x[:, -2:] + added], dim=1)
 
     def look(self, x: Tensor) -> Tensor:
         """What is seen of the input, or nothing."""
@@ -308,8 +308,8 @@ class Answer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[rows, features and 2 tallies] -> logits [rows, 3]."""
-        label, found, safe = x[:, -3], x[:, -2], x[:, -1]
-        right = torch.where(found > self.enough, 1.0, self.safe * (safe > 0.5))
+        label, share_read, safe = x[:, -3], x[:, -2], x[:, -1]
+        right = torch.where(share_read > self.enough, 1.0, self.safe * (safe > 0.5))
         # Who guesses says 0.
         one, guess = right * label, (1 - right) * self.guesses
         zero = right * (1 - label) + guess

@@ -96,7 +96,7 @@ class CoTrained(Problem):
 
     def reference(self) -> float:
         """See `Problem`: the label that most domains would give an input is the best answer."""
-        images = self.split("train").images
-        assert isinstance(images, Tensor)
-        share = (images[:, -FEATURES:].double().numpy() @ self.rules().T > 0).mean(axis=1)
+        inputs = self.split("train").images
+        assert isinstance(inputs, Tensor)
+        share = (inputs[:, -FEATURES:].double().numpy() @ self.rules().T > 0).mean(axis=1)
         return float(np.maximum(share, 1 - share).mean()) - COST_WEIGHT / self.domains

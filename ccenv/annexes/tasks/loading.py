@@ -52,10 +52,12 @@ def documents(split: str, tokens: int = TOKENS) -> Split:
     draws = np.random.default_rng(stream_seed(0, f"documents of {split}"))
     count = SIZES[split]
     # The first of a random order are a random choice without repeats.
-    own = draws.random((count, NUM_KINDS)).argsort(axis=1)[:, :KINDS_OF_DOCUMENT]
-    kinds = np.take_along_axis(own, draws.integers(KINDS_OF_DOCUMENT, size=(count, tokens)), 1)
+    document_kinds = draws.random((count, NUM_KINDS)).argsort(axis=1)[:, :KINDS_OF_DOCUMENT]
+    kinds = np.take_along_axis(
+        document_kinds, draws.integers(KINDS_OF_DOCUMENT, size=(count, tokens)), 1
+    )
     every = np.eye(NUM_KINDS)
-    there = every[own].sum(axis=1)[:, None].repeat(tokens, axis=1)
+    there = every[document_kinds].sum(axis=1)[:, None].repeat(tokens, axis=1)
     places = np.broadcast_to(np.arange(tokens) / tokens, kinds.shape)[..., None]
     inputs = np.concatenate([qualities()[kinds], every[kinds], there, places], axis=2)
     return split_of_positions(inputs)
@@ -64,9 +66,9 @@ def documents(split: str, tokens: int = TOKENS) -> Split:
 class OneExpert(nn.Module):
     """Answers as the one expert that was kept; of none or several no answer is right."""
 
-    def forward(self, found: Tensor) -> Tensor:
+    def forward(self, tallies: Tensor) -> Tensor:
         """Sum of qualities, and how many experts there were: [rows, 2] -> logits [rows, 2]."""
-        quality, count = found.unbind(dim=1)
+        quality, count = tallies.unbind(dim=1)
         right = torch.where((count - 1).abs() < 0.5, quality, 0.0)
         return as_logits(torch.stack([1 - right, right], dim=1))
 
@@ -136,11 +138,11 @@ def values_of_documents(
     By dynamic programming, for documents of these kinds; arguments as of `best_of_documents`.
     """
     after, price = moves(size, load_price)
-    quality, found = qualities(), [np.zeros(len(after))]
+    quality, values = qualities(), [np.zeros(len(after))]
     for _ in range(tokens):
-        ahead = found[-1][after] - price
-        found.append(np.mean([(quality[kind] + ahead).max(axis=1) for kind in kinds], axis=0))
-    return found
+        ahead = values[-1][after] - price
+        values.append(np.mean([(quality[kind] + ahead).max(axis=1) for kind in kinds], axis=0))
+    return values
 
 
 @functools.cache
@@ -167,8 +169,8 @@ def best_of_documents(size: int, load_price: float, tokens: int = TOKENS) -> NDA
     Returns:
         Mean returns for each three kinds that a document may have, in the order of `TRIPLES`.
     """
-    found = [values_of_documents(size, load_price, tokens, kinds)[-1][0] for kinds in TRIPLES]
-    return np.array(found)
+    returns = [values_of_documents(size, load_price, tokens, kinds)[-1][0] for kinds in TRIPLES]
+    return np.array(returns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +191,8 @@ class Loading(Problem):
 
     def settings(self) -> dict[str, Any]:
         """See `Problem`."""
-        found = settings_over_time(0.0, load_weight=self.load_price * NUM_EXPERTS)
-        return found | {"fast_memory": self.memory}
+        settings = settings_over_time(0.0, load_weight=self.load_price * NUM_EXPERTS)
+        return settings | {"fast_memory": self.memory}
 
     def split(self, split: str) -> Split:
         """See `Problem`."""
@@ -217,9 +219,9 @@ class Loading(Problem):
 
     def kinds(self) -> NDArray[np.int64]:
         """Kinds of the training documents and their tokens: int64 [documents, 3 and tokens]."""
-        images = self.split("train").images
-        assert isinstance(images, Tensor)
-        rows = images.numpy().reshape(-1, self.tokens, images.shape[1])
+        inputs = self.split("train").images
+        assert isinstance(inputs, Tensor)
+        rows = inputs.numpy().reshape(-1, self.tokens, inputs.shape[1])
         there = rows[:, 0, NUM_EXPERTS + NUM_KINDS : -1].nonzero()[1].reshape(-1, KINDS_OF_DOCUMENT)
         each = rows[:, :, NUM_EXPERTS : NUM_EXPERTS + NUM_KINDS].argmax(axis=2)
         return np.hstack([there, each])
@@ -228,8 +230,8 @@ class Loading(Problem):
         """See `Problem`; of the training documents."""
         earned = best_of_documents(self.memory, self.load_price, self.tokens)
         number = {kinds: place for place, kinds in enumerate(TRIPLES)}
-        own = self.kinds()[:, :KINDS_OF_DOCUMENT]
-        return float(np.mean([earned[number[tuple(kinds)]] for kinds in own.tolist()]))
+        document_kinds = self.kinds()[:, :KINDS_OF_DOCUMENT]
+        return float(np.mean([earned[number[tuple(kinds)]] for kinds in document_kinds.tolist()]))
 
     def expert(self) -> int:
         """The expert of the reference."""

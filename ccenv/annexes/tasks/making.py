@@ -23,7 +23,7 @@ def task_settings(
     score_folder: str | Path | None = None,
     agent: str | None = None,
     seed: int | None = None,
-    **own: Any,
+    **settings: Any,
 ) -> dict[str, Any]:
     """A task's settings, with where and as whose the score is written.
 
@@ -32,21 +32,21 @@ def task_settings(
         score_folder: where `score.json` is written; by default a new folder in `runs/suite/<task>`.
         agent: written there.
         seed: likewise; the environment is reset with it.
-        **own: what a task leaves open, see `ccenv.annexes.tasks.catalogue.OWN`.
+        **settings: what a task leaves open, see `ccenv.annexes.tasks.catalogue.OWN`.
 
     Raises:
         ValueError: if there is no such task, or a setting is the task's own; the nearest is named.
     """
-    found = suite[task].settings
-    if own.pop("action", "mask") != "mask":
+    fixed = suite[task].settings
+    if settings.pop("action", "mask") != "mask":
         raise ValueError(
             "expected action='mask' in an environment of the suite, whose optima are those of "
             "masks; leave action out"
         )
-    check_keywords(own, OWN, "open setting of a task")
+    check_keywords(settings, OWN, "open setting of a task")
     folder = None if score_folder is None else str(score_folder)
-    given = {"name": task, "folder": folder, "agent": agent, "seed": seed}
-    return found | own | {"task": given}
+    score = {"name": task, "folder": folder, "agent": agent, "seed": seed}
+    return fixed | settings | {"task": score}
 
 
 def make(task: str, *, seed: int | None = None, **settings: Any) -> BlockSelectionEnv:

@@ -39,9 +39,9 @@ def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = stream(seed, "probe")
     domains = torch.randint(NUM_DOMAINS, (num_images,), generator=generator)
     labels = torch.randint(NUM_LABELS, (num_images,), generator=generator)
-    images = 0.1 * torch.rand(num_images, NUM_DOMAINS * NUM_LABELS, generator=generator)
-    images[torch.arange(num_images), domains * NUM_LABELS + labels] += 0.9
-    return images.view(num_images, 1, 1, -1), labels
+    inputs = 0.1 * torch.rand(num_images, NUM_DOMAINS * NUM_LABELS, generator=generator)
+    inputs[torch.arange(num_images), domains * NUM_LABELS + labels] += 0.9
+    return inputs.view(num_images, 1, 1, -1), labels
 
 
 def probe(split: str) -> Split:

@@ -124,9 +124,9 @@ class OneGate(GatedNetwork):
     @property
     def layer(self) -> nn.Linear:
         """The gate's one block."""
-        found = self.get_submodule(self.gates[0].name)
-        assert isinstance(found, nn.Linear)
-        return found
+        block = self.get_submodule(self.gates[0].name)
+        assert isinstance(block, nn.Linear)
+        return block
 
     def empty_state(self, inputs: Tensor) -> Any:
         """See `Continues`."""

@@ -114,14 +114,14 @@ class Real(Problem):
         means = right.mean(axis=0)
         # A ridge shrinks too much or too little: one factor for all makes it neither.
         slope = ((right - means) * above).sum() / (above**2).sum()
-        found: Floats = (means + slope * above).clip(0, 1)
-        return found
+        probabilities: Floats = (means + slope * above).clip(0, 1)
+        return probabilities
 
     @functools.cached_property
     def luck(self) -> Floats:
         """Of each input under the best static mask, with mean 0: float64 [inputs]."""
-        found: Floats = self.estimate[:, self.static]
-        return found - found.mean()
+        chances: Floats = self.estimate[:, self.static]
+        return chances - chances.mean()
 
     @functools.cached_property
     def static(self) -> int:
@@ -132,8 +132,8 @@ class Real(Problem):
     def costs(self) -> Floats:
         """Of every mask, in right answers: float64 [masks]."""
         header = self.tables[0].header
-        found: Floats = self.cost_weight * self.tables[0].macs / header.dense_macs
-        return found
+        costs: Floats = self.cost_weight * self.tables[0].macs / header.dense_macs
+        return costs
 
     def optimum(self) -> float:
         """See `Problem`: attainable by the estimate, which is no proof that nothing is better."""

@@ -144,16 +144,16 @@ def values_of_staleness(patch: int) -> list[NDArray[np.float64]]:
     nodes, shares = np.polynomial.hermite_e.hermegauss(61)
     shares = shares / shares.sum()
     priors = (beliefs + (1 - beliefs) * STALE_PROBABILITY)[:, None]
-    found = [np.zeros_like(beliefs)]
+    values_of_places = [np.zeros_like(beliefs)]
     for _ in range(patch):
-        ahead = found[-1]
+        ahead = values_of_places[-1]
         values = np.maximum(-REFRESH_PRICE + ahead[0], -STALE_PRICE * beliefs + ahead)
         expected = [
             np.interp(posterior(priors, is_stale + NOISE * nodes), beliefs, values) @ shares
             for is_stale in (0.0, 1.0)
         ]
-        found.append((1 - priors[:, 0]) * expected[0] + priors[:, 0] * expected[1])
-    return found
+        values_of_places.append((1 - priors[:, 0]) * expected[0] + priors[:, 0] * expected[1])
+    return values_of_places
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,12 +67,12 @@ class TaskScore(Extension):
 
     def __init__(self, asked: str | Mapping[str, Any]) -> None:
         """Reads the setting; ValueError of an unknown task or key."""
-        given: Any = {"name": asked} if isinstance(asked, str) else as_settings(asked, "task")
-        check_names(given, ASKED, "key of the setting task")
-        check_names([given.get("name")], TASKS, "task")
-        self.task = TASKS[given["name"]]
-        self.folder = None if given.get("folder") is None else Path(given["folder"])
-        self.agent, self.agent_seed = given.get("agent"), given.get("seed")
+        settings: Any = {"name": asked} if isinstance(asked, str) else as_settings(asked, "task")
+        check_names(settings, ASKED, "key of the setting task")
+        check_names([settings.get("name")], TASKS, "task")
+        self.task = TASKS[settings["name"]]
+        self.folder = None if settings.get("folder") is None else Path(settings["folder"])
+        self.agent, self.agent_seed = settings.get("agent"), settings.get("seed")
         self.episodes = 0
         """ended so far; not above the budget."""
         self.value = self.cost = torch.zeros(0, dtype=torch.float64)
@@ -95,19 +95,19 @@ class TaskScore(Extension):
     def check_beside(self, others: Sequence[Extension]) -> None:
         """Refuses extensions that are not the task's, or twice (ValueError)."""
         names = sorted(other.name for other in others)
-        own = sorted(self.task.settings.keys() & EXTENSIONS.keys() - {self.name})
-        if names != own:
+        needed = sorted(self.task.settings.keys() & EXTENSIONS.keys() - {self.name})
+        if names != needed:
             raise ValueError(
-                f"expected the settings of the task {self.task.name!r}, with {own or 'none'} of "
+                f"expected the settings of the task {self.task.name!r}, with {needed or 'none'} of "
                 f"{', '.join(EXTENSIONS)}, got {names}"
             )
 
     def attach(self, simulator: ExtendedSimulator) -> None:
         """Refuses an environment that is not the task's (ValueError)."""
         asked = simulator.asked
-        own = type(asked)(**self.task.settings | {name: getattr(asked, name) for name in FREE})
+        expected = type(asked)(**self.task.settings | {name: getattr(asked, name) for name in FREE})
         for name in (field.name for field in dataclasses.fields(asked)):
-            if getattr(asked, name) != getattr(own, name):
+            if getattr(asked, name) != getattr(expected, name):
                 raise ValueError(
                     f"expected the settings of the task {self.task.name!r}, got another {name}, "
                     f"{shown(getattr(asked, name))}; take gym.make_vec('ccenv:{self.task.id}')"
@@ -230,13 +230,13 @@ class TaskScore(Extension):
             ValueError: if no part of it has ended.
         """
         returns = self.result()["returns"][round(PARTS * (1 - last)) :]
-        found = [one for one in returns if one is not None]
-        if not found:
+        reached = [one for one in returns if one is not None]
+        if not reached:
             raise ValueError(
                 f"expected at least a hundredth of {self.task.episodes:,} episodes, got "
                 f"{self.episodes:,}; let the agent learn for longer"
             )
-        mean = float(np.mean(found))
+        mean = float(np.mean(reached))
         return (mean - self.task.reference) / (self.task.optimum - self.task.reference)
 
     def state(self, *, begun: bool) -> dict[str, Any]:

@@ -101,14 +101,14 @@ class Leave:
 
 
 @dataclass(frozen=True)
-class Own:
+class NetworkStep:
     """A gate of a network that does not lower: (state, mask) -> state, by its own `step`."""
 
     step: Callable[[Any, Tensor], Any]
 
 
-Operation = Embed | Affine | AlwaysRun | StageGate | Leave | Own
-GATES = (Blocks, StageGate, Leave, Own)
+Operation = Embed | Affine | AlwaysRun | StageGate | Leave | NetworkStep
+GATES = (Blocks, StageGate, Leave, NetworkStep)
 """Operations that have a mask."""
 
 
@@ -154,8 +154,8 @@ def why_not_lowered(network: Any) -> str | None:
 def by_steps(network: Any) -> Lowered:
     """Any network by its own methods: for back ends that may call them."""
 
-    def step(gate: int) -> Own:
-        return Own(lambda hidden, mask: network.step(gate, hidden, mask, None, "reference"))
+    def step(gate: int) -> NetworkStep:
+        return NetworkStep(lambda hidden, mask: network.step(gate, hidden, mask, None, "reference"))
 
     gates = [step(gate) for gate in range(len(network.gates))]
     answer = AlwaysRun(lambda hidden: network.logits(hidden, "reference"))

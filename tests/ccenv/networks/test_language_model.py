@@ -304,7 +304,7 @@ def test_rows_follow_gate_values_of_a_rule_unless_a_router_learns_from_them():
     hidden = network.read(inputs, network.played(inputs, rule))
     follows = network.step(0, hidden, values > 0, values)
     leaves = network.step(0, hidden, values > 0, values.clone().requires_grad_())
-    assert (len(follows.own), len(leaves.own)) == (0, len(inputs))
+    assert (len(follows.running), len(leaves.running)) == (0, len(inputs))
     torch.testing.assert_close(follows.features(), leaves.features())
 
 

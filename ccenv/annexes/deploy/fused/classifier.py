@@ -30,14 +30,14 @@ def why_not_fused(network: Any) -> str | None:
 def why_not_written(operations: Sequence[Operation]) -> str | None:
     """Why there is no program of some operations, None where there is."""
     kinds = set()
-    for found in operations:
-        if isinstance(found, Embed) and not isinstance(found.rows, nn.Embedding):
+    for operation in operations:
+        if isinstance(operation, Embed) and not isinstance(operation.rows, nn.Embedding):
             return "its stem is not embeddings side by side"
-        if not isinstance(found, Embed | Affine):
-            return f"it has no layers of affine maps, but {type(found).__name__}"
-        if isinstance(found, Affine) and found.activation not in (None, *ACTIVATIONS):
-            return f"its activation is {found.activation!r}, not one of tanh and relu"
-        kinds |= {(tensor.device.type, tensor.dtype) for tensor in found.tensors()}
+        if not isinstance(operation, Embed | Affine):
+            return f"it has no layers of affine maps, but {type(operation).__name__}"
+        if isinstance(operation, Affine) and operation.activation not in (None, *ACTIVATIONS):
+            return f"its activation is {operation.activation!r}, not one of tanh and relu"
+        kinds |= {(tensor.device.type, tensor.dtype) for tensor in operation.tensors()}
     return None if kinds == {("cpu", torch.float32)} else "it is not float32 on the CPU"
 
 
@@ -85,11 +85,13 @@ class FusedClassifier:
         if reason is not None:
             raise ValueError(f"cannot fuse {type(network).__name__}: {reason}")
         operations = [
-            found for found in lowered(network).operations if isinstance(found, Embed | Affine)
+            operation
+            for operation in lowered(network).operations
+            if isinstance(operation, Embed | Affine)
         ]
-        maps = [found for found in operations if isinstance(found, Affine)]
+        maps = [operation for operation in operations if isinstance(operation, Affine)]
         self.stem = operations[0] if isinstance(operations[0], Embed) else None
-        num_blocks = [found.num_blocks for found in maps if isinstance(found, Blocks)]
+        num_blocks = [operation.num_blocks for operation in maps if isinstance(operation, Blocks)]
         looks = ("layer_input", LAST_SYMBOLS if self.stem else "summary")
         check_names([observation], looks, "observation")
         if keep_all and choosers is not None:
@@ -98,7 +100,10 @@ class FusedClassifier:
         if observation == "summary" and choosers is not None and image_shape is None:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")
         self.in_features = maps[0].weight.shape[1]
-        num_classes, macs = len(maps[-1].weight), sum(found.weight.numel() for found in maps)
+        num_classes, macs = (
+            len(maps[-1].weight),
+            sum(operation.weight.numel() for operation in maps),
+        )
         # Imported on use: they compile kernels.
         from ccenv.annexes.deploy.fused.network import NetworkWriter
         from ccenv.annexes.deploy.fused.program import run_program
@@ -168,10 +173,10 @@ class FusedClassifier:
             # A call takes as long as a small network.
             wrong = self._run_program(at_job, 0, batch)
         else:
-            found: list[int] = []
+            refused: list[int] = []
             run_program = self._run_program
-            share_rows(lambda *part: found.append(run_program(at_job, *part)), batch, self._macs)
-            wrong = sum(found)
+            share_rows(lambda *part: refused.append(run_program(at_job, *part)), batch, self._macs)
+            wrong = sum(refused)
         if wrong:
             assert self.stem is not None
             raise ValueError(

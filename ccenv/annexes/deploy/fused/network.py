@@ -63,7 +63,7 @@ class NetworkWriter:
     ) -> None:
         self.writer, self.operations, self.choosers = Writer(), operations, choosers
         self.observation, self.image_shape, self.keep_all = observation, image_shape, keep_all
-        self.gates = [found for found in operations if isinstance(found, Blocks)]
+        self.gates = [operation for operation in operations if isinstance(operation, Blocks)]
 
     @property
     def stem(self) -> Embed:
@@ -76,44 +76,46 @@ class NetworkWriter:
     def write(self) -> Writer:
         """Writes the whole network."""
         hidden, gate = Hidden(), 0
-        for found in self.operations:
-            if isinstance(found, Embed):
-                symbols = {"num_symbols": found.num_symbols, "window": found.window}
+        for operation in self.operations:
+            if isinstance(operation, Embed):
+                symbols = {"num_symbols": operation.num_symbols, "window": operation.window}
                 self.writer.write(ops.check, ops.IMAGES, 0, **symbols)
-                (table,) = found.tensors()
+                (table,) = operation.tensors()
                 hidden = Hidden(embeddings=table)
-            elif isinstance(found, Blocks):
-                hidden, gate = self.gated(found, gate, hidden), gate + 1
-            elif found is not self.operations[-1]:
-                hidden = Hidden(self.layer(found, hidden))
+            elif isinstance(operation, Blocks):
+                hidden, gate = self.gated(operation, gate, hidden), gate + 1
+            elif operation is not self.operations[-1]:
+                hidden = Hidden(self.layer(operation, hidden))
             else:
-                self.logits(found, hidden)
+                self.logits(operation, hidden)
         return self.writer
 
-    def gated(self, found: Blocks, gate: int, hidden: Hidden) -> Hidden:
+    def gated(self, blocks: Blocks, gate: int, hidden: Hidden) -> Hidden:
         """Adds what chooses a gate's mask, and the gate's layer."""
         chooser = None if self.choosers is None else self.choosers[gate]
         if chooser is not None:
             self.choose(chooser, gate, hidden)
         if self.keep_all or (chooser is not None and chooser.keeps_all):
-            return Hidden(self.layer(found, hidden))
+            return Hidden(self.layer(blocks, hidden))
         if hidden.embeddings is None and is_whole(self.operations, gate, self.choosers):
-            place = self.layer(found, hidden)
-            numbers = {"gate": gate, "blocks": found.num_blocks, "size": found.size}
+            place = self.layer(blocks, hidden)
+            numbers = {"gate": gate, "blocks": blocks.num_blocks, "size": blocks.size}
             self.writer.write(ops.blank_skipped, place, place, **numbers)
             return Hidden(place)
         wide = replace(
-            found,
-            weight=with_zeros(found.weight, 0, found.size),
-            bias=None if found.bias is None else with_zeros(found.bias, 0, found.size),
-            tables=tuple(replace(t, rows=with_zeros(t.rows, 1, found.size)) for t in found.tables),
+            blocks,
+            weight=with_zeros(blocks.weight, 0, blocks.size),
+            bias=None if blocks.bias is None else with_zeros(blocks.bias, 0, blocks.size),
+            tables=tuple(
+                replace(t, rows=with_zeros(t.rows, 1, blocks.size)) for t in blocks.tables
+            ),
         )
-        place = self.layer(wide, hidden, gate, found.num_blocks)
-        return Hidden(place, gate, found.num_blocks, found.size)
+        place = self.layer(wide, hidden, gate, blocks.num_blocks)
+        return Hidden(place, gate, blocks.num_blocks, blocks.size)
 
-    def logits(self, found: Affine, hidden: Hidden) -> None:
+    def logits(self, last: Affine, hidden: Hidden) -> None:
         """Adds the last layer."""
-        count, wide = len(found.weight), padded(found)
+        count, wide = len(last.weight), padded(last)
         target = ops.LOGITS if len(wide.weight) == count else None
         place = self.layer(wide, hidden, target=target)
         if target is None:
@@ -122,26 +124,26 @@ class NetworkWriter:
 
     def layer(
         self,
-        found: Affine,
+        layer: Affine,
         hidden: Hidden,
         mask: int = ops.NO_MASK,
         blocks: int = 1,
         target: int | None = None,
     ) -> int:
         """Adds a map of which a mask's blocks are computed; returns the place of its units."""
-        weight, before = found.weight, hidden
+        weight, before = layer.weight, hidden
         if hidden.embeddings is not None:
-            if is_folded(found, hidden.embeddings, mask):
-                return self.sum_of_rows(found, hidden.embeddings, mask, blocks)
+            if is_folded(layer, hidden.embeddings, mask):
+                return self.sum_of_rows(layer, hidden.embeddings, mask, blocks)
             before = Hidden(self.looked_up(hidden.embeddings, weight.shape[1]))
         if before.filled:
             weight = with_zeros(weight, 1, before.filled)
-        now = None if found.tables else found.activation
+        now = None if layer.tables else layer.activation
         masks, numbers = (before.mask, mask), (before.blocks, blocks)
-        place = self.writer.layer(weight, found.bias, before.place, now, masks, numbers, target)
+        place = self.writer.layer(weight, layer.bias, before.place, now, masks, numbers, target)
         # Rows of the map's tables are added to what lies there now.
-        for number, table in enumerate(found.tables, 1):
-            activation = found.activation if number == len(found.tables) else None
+        for number, table in enumerate(layer.tables, 1):
+            activation = layer.activation if number == len(layer.tables) else None
             self.writer.write(
                 ops.add_entries,
                 ops.IMAGES,
@@ -157,15 +159,15 @@ class NetworkWriter:
             )
         return place
 
-    def sum_of_rows(self, found: Affine, embeddings: Tensor, mask: int, blocks: int) -> int:
+    def sum_of_rows(self, layer: Affine, embeddings: Tensor, mask: int, blocks: int) -> int:
         """Adds a map of embeddings as a sum of rows of tables; returns the place of its units."""
-        weight = found.weight.detach().double().unflatten(1, (-1, embeddings.shape[1]))
+        weight = layer.weight.detach().double().unflatten(1, (-1, embeddings.shape[1]))
         rows = torch.einsum("se,upe->psu", embeddings.detach().double(), weight)
-        for more in (found.bias, *(table.rows for table in found.tables)):
+        for more in (layer.bias, *(table.rows for table in layer.tables)):
             if more is not None:
                 rows[-1] += more.detach()
         tables = rows.unflatten(2, (blocks, -1)).permute(2, 0, 1, 3)
-        place, places = self.writer.place(len(found.weight)), len(rows)
+        place, places = self.writer.place(len(layer.weight)), len(rows)
         self.writer.write(
             ops.add_up_rows,
             ops.IMAGES,
@@ -178,7 +180,7 @@ class NetworkWriter:
             num_symbols=self.stem.num_symbols,
             table=self.writer.keep(tables),
             size=tables.shape[3],
-            activation=ACTIVATIONS[found.activation],
+            activation=ACTIVATIONS[layer.activation],
         )
         return place
 
@@ -193,12 +195,12 @@ class NetworkWriter:
 
     def choose(self, chooser: AnyChooser, gate: int, hidden: Hidden) -> None:
         """Adds what chooses a gate's mask."""
-        found = self.gates[gate]
+        blocks = self.gates[gate]
         if isinstance(chooser, ListChooser):
-            self.choose_by_lists(chooser, gate, found.num_blocks)
+            self.choose_by_lists(chooser, gate, blocks.num_blocks)
             return
-        check_rule(chooser, found.num_blocks)
-        seen, look = hidden, found.look
+        check_rule(chooser, blocks.num_blocks)
+        seen, look = hidden, blocks.look
         if chooser.embeddings is not None:
             seen = Hidden(embeddings=chooser.embeddings)
         elif isinstance(chooser.maps, Tensor):
@@ -210,7 +212,7 @@ class NetworkWriter:
         if seen.embeddings is not None:
             look = 0 if isinstance(chooser.maps, Tensor) else chooser.maps[0][0].shape[1]
             check_embeddings(seen.embeddings, look, self.stem)
-        check_maps(chooser, look, found.num_blocks)
+        check_maps(chooser, look, blocks.num_blocks)
         if isinstance(chooser.maps, Tensor):
             scores = self.writer.constant(chooser.maps)
         else:
@@ -218,7 +220,7 @@ class NetworkWriter:
             for step in before:
                 seen = Hidden(self.layer(Affine(*step, chooser.activation), seen))
             scores = self.layer(padded(Affine(weight, bias)), seen)
-        self.writer.rule(chooser, gate, found.num_blocks, scores)
+        self.writer.rule(chooser, gate, blocks.num_blocks, scores)
 
     def choose_by_lists(self, chooser: ListChooser, gate: int, blocks: int) -> None:
         """Adds the instruction that looks a mask up."""
@@ -258,12 +260,12 @@ class NetworkWriter:
         return Hidden(place), size
 
 
-def is_folded(found: Affine, embeddings: Tensor, mask: int) -> bool:
+def is_folded(layer: Affine, embeddings: Tensor, mask: int) -> bool:
     """Whether a map of embeddings [num_symbols, size] becomes a sum of rows of tables."""
-    places = found.weight.shape[1] // embeddings.shape[1]
-    table_bytes = 4 * len(found.weight) * places * len(embeddings)
+    places = layer.weight.shape[1] // embeddings.shape[1]
+    table_bytes = 4 * len(layer.weight) * places * len(embeddings)
     most = MOST_FOLDED if mask == ops.NO_MASK else MOST_FOLDED_IN_BLOCKS
-    return table_bytes <= most and all(table.num_keys == 1 for table in found.tables)
+    return table_bytes <= most and all(table.num_keys == 1 for table in layer.tables)
 
 
 def check_embeddings(embeddings: Tensor, columns: int, stem: Embed) -> None:
@@ -284,17 +286,17 @@ def is_whole(
     Only blocks of less than a quarter of a vector, which take the time of a quarter, where the
     kernels are expected to take longer; never with weights that a zero does not keep out.
     """
-    maps = [found for found in operations if isinstance(found, Affine)]
-    found, behind = maps[gate : gate + 2]
-    assert isinstance(found, Blocks)
+    maps = [operation for operation in operations if isinstance(operation, Affine)]
+    gated, behind = maps[gate : gate + 2]
+    assert isinstance(gated, Blocks)
     weights = [tensor for one in maps for tensor in one.tensors()]
     for one in choosers or ():
         if isinstance(one, Chooser) and not isinstance(one.maps, Tensor):
             weights += [weight for weight, _ in one.maps]
-    if found.size >= QUARTER or not all(bool(tensor.isfinite().all()) for tensor in weights):
+    if gated.size >= QUARTER or not all(bool(tensor.isfinite().all()) for tensor in weights):
         return False
     chooser = None if choosers is None else choosers[gate]
-    share = chooser.expected_share(found.num_blocks) if isinstance(chooser, Chooser) else 0.5
-    (units, before), after = found.weight.shape, len(behind.weight)
-    pairs = sum(pair_macs(side, filled_size(found.size)) for side in (before, after))
-    return share * found.num_blocks * pairs > units * (before + after)
+    share = chooser.expected_share(gated.num_blocks) if isinstance(chooser, Chooser) else 0.5
+    (units, before), after = gated.weight.shape, len(behind.weight)
+    pairs = sum(pair_macs(side, filled_size(gated.size)) for side in (before, after))
+    return share * gated.num_blocks * pairs > units * (before + after)

@@ -211,9 +211,9 @@ def sum_of_rows(
             for part in range(parts):
                 symbol = builder.load(builder.gep(at_symbol, [I64(part)]))
                 row = builder.gep(at_table, [builder.mul(symbol, ld)])
-                own = sums[part * count : (part + 1) * count]
-                found = [load(builder, row, offset, vec) for offset in offsets]
-                new += [builder.fadd(a, b) for a, b in zip(own, found, strict=True)]
+                sums_of_part = sums[part * count : (part + 1) * count]
+                loaded = [load(builder, row, offset, vec) for offset in offsets]
+                new += [builder.fadd(a, b) for a, b in zip(sums_of_part, loaded, strict=True)]
                 at_table = builder.gep(at_table, [apart])
             return [*new, *sums[len(new) :], builder.gep(at_symbol, [I64(parts)]), at_table]
 
@@ -237,11 +237,11 @@ WORD = 64
 @compiled
 def symbols_fit(symbols: int, count: int, num_symbols: int) -> bool:
     """Whether all of `count` int64 numbers at an address are in 0..num_symbols - 1."""
-    found = carray(as_pointer(symbols), (count,), np.uint64)
+    values = carray(as_pointer(symbols), (count,), np.uint64)
     wrong = np.uint64(0)
     for n in range(count):
         # As unsigned numbers negative ones are huge.
-        wrong |= np.uint64(found[n] >= np.uint64(num_symbols))
+        wrong |= np.uint64(values[n] >= np.uint64(num_symbols))
     return wrong == 0
 
 
@@ -257,8 +257,8 @@ def kept_blocks(mask: int, row: int, blocks: int, start: int) -> Any:
 @compiled
 def key_of_window(window: int, length: int, num_keys: int, num_symbols: int) -> int:
     """The last `num_keys` symbols of a window as one number, the last one counting least."""
-    found = carray(as_pointer(window), (length,), np.int64)
+    values = carray(as_pointer(window), (length,), np.int64)
     entry = np.int64(0)
     for place in range(length - num_keys, length):
-        entry = entry * num_symbols + found[place]
+        entry = entry * num_symbols + values[place]
     return entry

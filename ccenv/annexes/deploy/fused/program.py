@@ -288,11 +288,11 @@ def look_up_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, 
     """Rows of a table float32 [num_symbols, size] side by side: [rows, places * size]."""
     c = numbers_at(code, LOOK_UP)
     places, size = c.places, c.size
-    found = carray(as_pointer(x), (rows, c.window), np.int64)
+    values = carray(as_pointer(x), (rows, c.window), np.int64)
     for b in range(rows):
         for place in range(places):
             to = y + 4 * (b * places + place) * size
-            row = c.table + 4 * found[b, c.place + place] * size
+            row = c.table + 4 * values[b, c.place + place] * size
             if size == 8:
                 walk_copy(row, to, 8)
             else:
@@ -382,8 +382,8 @@ def run_program(job: int, start: int, stop: int) -> int:
         start: first row.
         stop: row behind the last one.
     """
-    given = carray(as_pointer(job), (JOB,), np.int64)
-    program, images, logits = given[0], given[1], given[2]
+    addresses = carray(as_pointer(job), (JOB,), np.int64)
+    program, images, logits = addresses[0], addresses[1], addresses[2]
     head = numbers_at(program, HEADER)
     masks = job + 8 * JOB
     draws = masks + 8 * head.layers

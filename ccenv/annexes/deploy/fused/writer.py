@@ -44,8 +44,8 @@ class Writer:
 
     def program(self, **header: int) -> list[list[int]]:
         """All lines, the first one with these numbers and the writer's own."""
-        own = {"length": len(self.codes), "floats": self.floats}
-        return [ops.code_line(ops.HEADER, **own, **header), *self.codes]
+        sizes = {"length": len(self.codes), "floats": self.floats}
+        return [ops.code_line(ops.HEADER, **sizes, **header), *self.codes]
 
     def keep(self, tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
         """Keeps a contiguous copy of a tensor as long as the program; returns its address."""
@@ -104,14 +104,14 @@ class Writer:
         self.write(RULES[chooser.rule], scores, 0, **numbers)
 
 
-def padded(found: Affine) -> Affine:
+def padded(layer: Affine) -> Affine:
     """Adds outputs of zero up to a whole vector: narrow layers run as fast as wide ones."""
-    extra = -len(found.weight) % LANES
+    extra = -len(layer.weight) % LANES
     return Affine(
-        pad(found.weight.detach(), (0, 0, 0, extra)),
-        None if found.bias is None else pad(found.bias.detach(), (0, extra)),
-        found.activation,
-        tuple(replace(table, rows=pad(table.rows.detach(), (0, extra))) for table in found.tables),
+        pad(layer.weight.detach(), (0, 0, 0, extra)),
+        None if layer.bias is None else pad(layer.bias.detach(), (0, extra)),
+        layer.activation,
+        tuple(replace(table, rows=pad(table.rows.detach(), (0, extra))) for table in layer.tables),
     )
 
 

@@ -71,8 +71,8 @@ class PrunedWeights(nn.Module):
         left = self.kept_macs() - torch.cat([c.flatten() for c in costs])[order].cumsum(0)
         gone = order[: int((left > macs).sum()) + 1]
         parts = torch.ones_like(order, dtype=torch.bool).index_fill(0, gone, False)
-        for own, part in zip(kept, parts.split([k.numel() for k in kept]), strict=True):
-            own &= part.view(own.shape)
+        for kept_of_layer, part in zip(kept, parts.split([k.numel() for k in kept]), strict=True):
+            kept_of_layer &= part.view(kept_of_layer.shape)
 
     @torch.no_grad()
     def clear(self) -> None:

@@ -41,7 +41,7 @@ from ccenv.sparse.routes import hides_skipped
 
 
 @dataclass(frozen=True)
-class Carried:
+class StateAndAnswer:
     """What the position before an input leaves, a row for each input."""
 
     state: Tensor
@@ -106,7 +106,9 @@ class SkipGRU(GatedNetwork):
         self.dense_macs = self.update_macs + width * num_classes
         self.gates = (Gate("update", 1, 1 + width + embedding_size, "identity"),)
 
-    def played(self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False) -> Carried:
+    def played(
+        self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False
+    ) -> StateAndAnswer:
         """See `PlaysWindows`: int64 [rows, window]; a sequence without a rule runs at once.
 
         Raises:
@@ -125,25 +127,25 @@ class SkipGRU(GatedNetwork):
         symbol = inputs[:, -2] if self.window > 1 else inputs[:, -1]
         is_first = (sequences.place == 0)[:, None]
         answer = self.answer(before, symbol.clamp(max=self.num_classes - 1))
-        return Carried(before, answer.masked_fill(is_first, 0.0))
+        return StateAndAnswer(before, answer.masked_fill(is_first, 0.0))
 
-    def empty_state(self, inputs: Tensor) -> Carried:
+    def empty_state(self, inputs: Tensor) -> StateAndAnswer:
         """See `Continues`."""
         check_windows(inputs, self.window)
         like = self.head.weight
-        return Carried(
+        return StateAndAnswer(
             like.new_zeros(len(inputs), self.width), like.new_zeros(len(inputs), self.num_classes)
         )
 
-    def advance(self, hidden: RecurrentState) -> Carried:
+    def advance(self, hidden: RecurrentState) -> StateAndAnswer:
         """See `Continues`; there is always room."""
-        return Carried(hidden.state, hidden.answer)
+        return StateAndAnswer(hidden.state, hidden.answer)
 
     def start(self, inputs: Tensor) -> RecurrentState:
         """See `GatedNetwork.start`."""
         return self.read(inputs, self.played(inputs))
 
-    def read(self, inputs: Tensor, state: Carried) -> RecurrentState:
+    def read(self, inputs: Tensor, state: StateAndAnswer) -> RecurrentState:
         """See `Continues`."""
         symbol = inputs[:, -1]
         likely = state.answer.gather(1, symbol[:, None])[:, 0]
@@ -176,16 +178,16 @@ class SkipGRU(GatedNetwork):
         return hides_skipped(rows, self.update_macs, backend)
 
     def _updated(self, before: Any, symbol: Any, weights: Tensor | None) -> Tensor:
-        found: Tensor = self.stem.gru(self.stem.embedding(symbol[:, None]), before[None])[0][:, 0]
+        updated: Tensor = self.stem.gru(self.stem.embedding(symbol[:, None]), before[None])[0][:, 0]
         # Under autocast a GPU's layer gives another dtype than the state has.
-        found = found.to(before.dtype)
+        updated = updated.to(before.dtype)
         # Exact at gate values of 0 and of 1.
-        return found if weights is None else weights * found + (1 - weights) * before
+        return updated if weights is None else weights * updated + (1 - weights) * before
 
     def answer(self, state: Tensor, symbol: Tensor) -> Tensor:
         """Logits of states [rows, width] behind symbols int64 [rows]."""
-        found: Tensor = self.head(state) + self.of_symbols(symbol)
-        return found
+        logits: Tensor = self.head(state) + self.of_symbols(symbol)
+        return logits
 
     def logits(self, hidden: RecurrentState, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`; the next position's surprise is made of the same."""

@@ -237,8 +237,8 @@ class Recurrent(nn.Module):
 
     def after(self, before: Tensor, symbols: Tensor) -> Tensor:
         """Takes one step: states [rows, width], symbols int64 [rows] -> [rows, width]."""
-        found: Tensor = self.gru(self.embedding(symbols[:, None]), before.unsqueeze(0))[0]
-        return found[:, 0]
+        states: Tensor = self.gru(self.embedding(symbols[:, None]), before.unsqueeze(0))[0]
+        return states[:, 0]
 
 
 class GRU(GatedSequential):

@@ -24,12 +24,14 @@ def parameters_of(model: nn.Module) -> Mapping[str, Any]:
     return inspect.signature(model.forward).parameters
 
 
-def answer_of(model: nn.Module, inputs: Tensor, **given: Any) -> Any:
+def answer_of(model: nn.Module, inputs: Tensor, **settings_of_call: Any) -> Any:
     """Calls a model with its inputs; all other arguments keep their defaults, but `NEXT`."""
-    known = parameters_of(model)
-    settings = {name: value for name, value in NEXT.items() if name in known} | given
-    found = model(inputs, **settings)
-    logits = getattr(found, "logits", found)
+    parameters = parameters_of(model)
+    settings = {
+        name: value for name, value in NEXT.items() if name in parameters
+    } | settings_of_call
+    answer = model(inputs, **settings)
+    logits = getattr(answer, "logits", answer)
     if settings and isinstance(logits, Tensor) and logits.ndim == LOGITS_EVERYWHERE:
         return logits[:, -1]
     return logits

@@ -77,10 +77,10 @@ class Past:
     ) -> None:
         """Puts in what rows leave, int64 [n], at a place each; nothing of those that skip it."""
         there = left.is_there
-        for cached, own in zip(self.pair(layer, left.pair, sequences), left.pair, strict=True):
-            own = own[:, :, 0]
-            own = own if there is None else torch.where(there[:, None, None], own, 0.0)
-            cached[rows, :, places] = own
+        for cached, new in zip(self.pair(layer, left.pair, sequences), left.pair, strict=True):
+            new = new[:, :, 0]
+            new = new if there is None else torch.where(there[:, None, None], new, 0.0)
+            cached[rows, :, places] = new
         # A number would be copied to the device.
         self.there[layer][rows, places] = (
             torch.ones_like(rows, dtype=torch.bool) if there is None else there
@@ -165,9 +165,9 @@ class DecoderPosition:
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         """Takes a decoder and an example [1, window]; ValueError of what is none."""
-        known = parameters_of(model)
-        self.cache = next((name for name in CACHES if name in known), None)
-        if self.cache is None or not all(name in known for name in NEEDED):
+        parameters = parameters_of(model)
+        self.cache = next((name for name in CACHES if name in parameters), None)
+        if self.cache is None or not all(name in parameters for name in NEEDED):
             raise ValueError(
                 f"expected a decoder with positions=True, whose forward takes "
                 f"{', '.join(NEEDED)} and {' or '.join(CACHES)}, got {type(model).__name__}; take "
@@ -223,17 +223,17 @@ class Renamed(dict[str, Ref]):
         return Ref(name)
 
 
-def with_own_masks(model: nn.Module, found: Trace) -> tuple[Trace, dict[str, int]]:
+def with_own_masks(model: nn.Module, trace: Trace) -> tuple[Trace, dict[str, int]]:
     """A trace in which each layer gets a mask of its own; and the layer of each call.
 
     Raises:
         ValueError: if a call runs several layers, or does not get the mask that the model got.
     """
-    root: Any = SimpleNamespace(model=model, **found.constants)
-    one = {name: both[0] for name, both in found.values.items()}
+    root: Any = SimpleNamespace(model=model, **trace.constants)
+    one = {name: both[0] for name, both in trace.values.items()}
     nodes: list[Instruction] = []
     layers: dict[str, int] = {}
-    for node in found.instructions:
+    for node in trace.instructions:
         needs = node.needs()
         if CACHE in needs:
             memory = Memory(one[CACHE].carried)
@@ -256,12 +256,12 @@ def with_own_masks(model: nn.Module, found: Trace) -> tuple[Trace, dict[str, int
                 )
                 node = dataclasses.replace(node, args=args, kwargs=kwargs)
         nodes.append(node)
-    own: dict[str, Any] = {mask_at(layer): found.values[MASK] for layer in layers.values()}
+    masks: dict[str, Any] = {mask_at(layer): trace.values[MASK] for layer in layers.values()}
     return dataclasses.replace(
-        found,
+        trace,
         instructions=nodes,
-        values={**found.values, **own},
-        layouts={**found.layouts, **dict.fromkeys(own, RowsAlong(0))},
+        values={**trace.values, **masks},
+        layouts={**trace.layouts, **dict.fromkeys(masks, RowsAlong(0))},
     ), layers
 
 
@@ -271,14 +271,14 @@ class GatedDecoder(GatedModule):
     abilities: Abilities = (*GatedModule.abilities, Continues, PlaysWindows)
     num_symbols: int
 
-    def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
+    def __init__(self, model: nn.Module, trace: Trace, units: Mapping[str, Unit]) -> None:
         """Cuts a decoder at the gated calls."""
-        found, layers = with_own_masks(model, found)
-        super().__init__(model, found, units)
-        self.window: int = found.values[CACHE][0].carried.past.window
+        trace, layers = with_own_masks(model, trace)
+        super().__init__(model, trace, units)
+        self.window: int = trace.values[CACHE][0].carried.past.window
         self.layers = layers
         self.num_symbols, self.look_tokens = self.num_classes + 1, min(4, self.window)
-        self.names_read = {name for node in found.instructions for name in node.needs()} | {CACHE}
+        self.names_read = {name for node in trace.instructions for name in node.needs()} | {CACHE}
         for ended in self.plan.ends.values():
             if CACHE in ended:
                 ended.remove(CACHE)
@@ -331,14 +331,21 @@ class GatedDecoder(GatedModule):
         check_windows(inputs, self.window)
         if alone:
             check_alone(inputs)
-        found = sequences_of(inputs, self.num_classes)
-        windows = windows_of(found.symbols, self.window, self.num_classes)
+        windows_read = sequences_of(inputs, self.num_classes)
+        windows = windows_of(windows_read.symbols, self.window, self.num_classes)
         places = ((seen,) for seen in windows[:, :-1].unbind(1))
         last = deque(along(self, places, by_rule(self, rule)), maxlen=1)
         state = self.advance(last[0]) if last else self.empty_state(windows[:, 0])
         assert state is not None
-        at = found.symbols.shape[1] - 1 if len(inputs) == 1 else None
-        return CarriedPairs(self, state.past, len(found.symbols), found.sequence, found.place, at)
+        at = windows_read.symbols.shape[1] - 1 if len(inputs) == 1 else None
+        return CarriedPairs(
+            self,
+            state.past,
+            len(windows_read.symbols),
+            windows_read.sequence,
+            windows_read.place,
+            at,
+        )
 
     def start(self, inputs: Tensor) -> Walk:
         """See `GatedNetwork.start`."""
@@ -372,28 +379,28 @@ class GatedDecoder(GatedModule):
         self, gate: int, walk: Walk, mask: Tensor | None, weights: Tensor | None, backend: str
     ) -> Walk:
         """Rows that are computed though they skip the child leave nothing there."""
-        found = super()._gated(gate, walk, mask, weights, backend)
-        left = found.values[CACHE].left
+        walked = super()._gated(gate, walk, mask, weights, backend)
+        left = walked.values[CACHE].left
         layer = self.layers.get(self.plan.places[gate].node.name, -1)
         if mask is not None and layer in left and len(left[layer].pair[0]) == len(mask):
             left[layer] = dataclasses.replace(left[layer], is_there=mask[:, 0])
-        return found
+        return walked
 
     def _moved(self, walk: Walk, flow: Flow) -> Walk:
         """What rows that have stopped leave stays."""
-        found = super()._moved(walk, flow)
-        if CACHE not in found.values:
-            found.values[CACHE] = walk.values[CACHE].at_rows(flow.x)
-        return found
+        walked = super()._moved(walk, flow)
+        if CACHE not in walked.values:
+            walked.values[CACHE] = walk.values[CACHE].at_rows(flow.x)
+        return walked
 
     def _repeated(self, walk: Walk, group: int) -> Walk:
         """Several rows read what one sequence leaves, and leave nothing themselves."""
-        found = super()._repeated(walk, group)
+        walked = super()._repeated(walk, group)
         carried = walk.values[CACHE].carried
         repeated = dataclasses.replace(
             carried,
             sequence=carried.sequence.repeat_interleave(group),
             place=carried.place.repeat_interleave(group),
         )
-        found.values[CACHE] = Memory(repeated)
-        return found
+        walked.values[CACHE] = Memory(repeated)
+        return walked

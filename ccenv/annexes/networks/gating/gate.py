@@ -122,14 +122,16 @@ def read_units(model: nn.Module, units: Mapping[str, Any]) -> dict[str, Unit]:
     paths = {path: child for path, child in model.named_modules(remove_duplicate=False) if path}
     check_names(units, paths, "child of the model")
     first = {id(child): path for path, child in reversed(list(paths.items()))}
-    found: dict[str, Unit] = {}
+    by_module: dict[str, Unit] = {}
     for path, kind in units.items():
-        own = first[id(paths[path])]
-        if own in found:
-            raise ValueError(f"expected each module once, but {path!r} is {found[own].path!r} too")
-        found[own] = read_kind(own, kind)
-    check_apart(model, found)
-    return found
+        module = first[id(paths[path])]
+        if module in by_module:
+            raise ValueError(
+                f"expected each module once, but {path!r} is {by_module[module].path!r} too"
+            )
+        by_module[module] = read_kind(module, kind)
+    check_apart(model, by_module)
+    return by_module
 
 
 def read_kind(path: str, kind: Any) -> Unit:

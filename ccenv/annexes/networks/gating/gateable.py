@@ -65,18 +65,18 @@ def gateable(model: nn.Module, example: Tensor, *, every: bool = False) -> dict[
     check_norms(model)
     with evaluating(model), torch.inference_mode(False), torch.no_grad():
         check_example(model, example)
-        found = trace_deep(model, example[:1])
-        if found is None:
+        trace = trace_deep(model, example[:1])
+        if trace is None:
             return {}
-        calls = {called_path(call): call for call in found.calls if called_path(call)}
+        calls = {called_path(call): call for call in trace.calls if called_path(call)}
         listed = {
-            path: kinds_of(model, calls[path], found)
-            for path in asked(model, calls, found, every=every)
+            path: kinds_of(model, calls[path], trace)
+            for path in asked(model, calls, trace, every=every)
         }
     return {path: kinds for path, kinds in listed.items() if kinds}
 
 
-def asked(model: nn.Module, calls: Mapping[str, Call], found: Trace, *, every: bool) -> list[str]:
+def asked(model: nn.Module, calls: Mapping[str, Call], trace: Trace, *, every: bool) -> list[str]:
     """Paths of residual units, the innermost, and of further layers of a list, in order.
 
     All paths, with `every` or where there are none.
@@ -88,10 +88,10 @@ def asked(model: nn.Module, calls: Mapping[str, Call], found: Trace, *, every: b
             path
             for path, call in calls.items()
             if [*model.get_submodule(path).children()]
-            and can_be(model, Unit(path, "identity"), as_one(call, found))
+            and can_be(model, Unit(path, "identity"), as_one(call, trace))
         ]
     )
-    residual = innermost([path for path in parts if is_residual(model, calls[path], found)])
+    residual = innermost([path for path in parts if is_residual(model, calls[path], trace)])
     lists = {path for path, child in model.named_modules() if isinstance(child, nn.ModuleList)}
     layers = innermost([path for path in parts if path.rpartition(".")[0] in lists])
     further = {path for path in layers if not any(names_below(path, other) for other in residual)}
@@ -108,11 +108,11 @@ def names_below(one: str, other: str) -> bool:
     return one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
-def is_residual(model: nn.Module, call: Call, found: Trace) -> bool:
+def is_residual(model: nn.Module, call: Call, trace: Trace) -> bool:
     """Whether a child adds to its input: it gives that alone where all its weights are zero."""
     child = model.get_submodule(called_path(call))
     zero = {name: torch.zeros_like(weight) for name, weight in child.named_parameters()}
-    args, kwargs = arguments(call, found)
+    args, kwargs = arguments(call, trace)
     x = next(leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Tensor))
     y = torch.func.functional_call(child, zero, args, kwargs)
     return bool(zero) and any(
@@ -141,13 +141,13 @@ def called_path(call: Call) -> str:
     return plain(str(call.whole[0].target))
 
 
-def kinds_of(model: nn.Module, call: Call, found: Trace) -> list[str]:
+def kinds_of(model: nn.Module, call: Call, trace: Trace) -> list[str]:
     """Kinds with which the call of a child can be gated."""
     path = called_path(call)
-    if sum(called_path(other) == path for other in found.calls) > 1:
+    if sum(called_path(other) == path for other in trace.calls) > 1:
         return []
     child = model.get_submodule(path)
-    args, kwargs = arguments(call, found)
+    args, kwargs = arguments(call, trace)
     if not counted(lambda: child(*args, **kwargs))[0]:
         return []
     units = {"unit": Unit(path, "identity"), "zero": Unit(path, "zero")}
@@ -155,60 +155,60 @@ def kinds_of(model: nn.Module, call: Call, found: Trace) -> list[str]:
         wide = len(child.weight)
         groups = max(n for n in range(1, GROUPS + 1) if wide % n == 0)
         units[f"channels:{groups}"] = Unit(path, "channels", groups)
-    alone = as_one(call, found)
+    alone = as_one(call, trace)
     kinds = [kind for kind, unit in units.items() if can_be(model, unit, alone)]
-    can_stop = isinstance(call.output, Ref) and call.output != found.answer
-    if can_stop and can_be(model, Unit(path, "exit"), with_exit(call, found)):
+    can_stop = isinstance(call.output, Ref) and call.output != trace.answer
+    if can_stop and can_be(model, Unit(path, "exit"), with_exit(call, trace)):
         kinds.append("exit")
     return kinds
 
 
-def arguments(call: Call, found: Trace) -> Any:
+def arguments(call: Call, trace: Trace) -> Any:
     """(args, kwargs) of a call, for one row."""
-    return call.whole[0].arguments({name: both[0] for name, both in found.values.items()})
+    return call.whole[0].arguments({name: both[0] for name, both in trace.values.items()})
 
 
-def can_be(model: nn.Module, unit: Unit, found: Trace) -> bool:
+def can_be(model: nn.Module, unit: Unit, trace: Trace) -> bool:
     """Whether a plan can be made."""
     try:
-        gate_plan(model, found, {unit.path: unit})
+        gate_plan(model, trace, {unit.path: unit})
     except ValueError:
         return False
     return True
 
 
-def as_one(call: Call, found: Trace) -> Trace:
+def as_one(call: Call, trace: Trace) -> Trace:
     """A trace in which a call is one instruction, as if it had not been looked into."""
-    nodes = [node for node in found.instructions if node.name not in call.parts]
-    first = next(i for i, node in enumerate(found.instructions) if node.name in call.parts)
+    nodes = [node for node in trace.instructions if node.name not in call.parts]
+    first = next(i for i, node in enumerate(trace.instructions) if node.name in call.parts)
     nodes[first:first] = call.whole
-    both = [{name: value[i] for name, value in found.values.items()} for i in (0, 1)]
+    both = [{name: value[i] for name, value in trace.values.items()} for i in (0, 1)]
     for values in both:
         values.setdefault(call.whole[0].name, substituted(call.output, values))
         for node in call.whole[1:]:
             values.setdefault(node.name, node.run(str, values))
     new = {node.name: (both[0][node.name], both[1][node.name]) for node in call.whole}
-    changed = set[str]().union(*(found.changed[name] for name in call.parts)) - call.parts
+    changed = set[str]().union(*(trace.changed[name] for name in call.parts)) - call.parts
     changes = {name: set[str]() for name in new} | {call.whole[0].name: changed}
     return dataclasses.replace(
-        found,
+        trace,
         instructions=nodes,
-        values={**found.values, **new},
-        layouts={**found.layouts, **{name: layout_of(*two) for name, two in new.items()}},
-        changed={**found.changed, **changes},
+        values={**trace.values, **new},
+        layouts={**trace.layouts, **{name: layout_of(*two) for name, two in new.items()}},
+        changed={**trace.changed, **changes},
     )
 
 
-def with_exit(call: Call, found: Trace) -> Trace:
+def with_exit(call: Call, trace: Trace) -> Trace:
     """A trace with an exit behind a call that gives one tensor."""
     name = call.whole[0].name
     mark = Instruction("mark", "call_function", answer_here, (name, call.whole[0].target), {})
-    last = max(i for i, node in enumerate(found.instructions) if node.name in call.parts)
-    nodes = [*found.instructions[: last + 1], mark, *found.instructions[last + 1 :]]
+    last = max(i for i, node in enumerate(trace.instructions) if node.name in call.parts)
+    nodes = [*trace.instructions[: last + 1], mark, *trace.instructions[last + 1 :]]
     return dataclasses.replace(
-        found,
+        trace,
         instructions=nodes,
-        values={**found.values, "mark": found.values[name]},
-        layouts={**found.layouts, "mark": found.layouts[name]},
-        changed={**found.changed, "mark": set()},
+        values={**trace.values, "mark": trace.values[name]},
+        layouts={**trace.layouts, "mark": trace.layouts[name]},
+        changed={**trace.changed, "mark": set()},
     )

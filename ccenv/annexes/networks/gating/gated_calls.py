@@ -87,7 +87,7 @@ class UnitCall:
     def __call__(
         self,
         child: Callable[..., Any],
-        given: tuple[tuple[Any, ...], dict[str, Any]],
+        arguments: tuple[tuple[Any, ...], dict[str, Any]],
         x: Tensor,
         mask: Tensor | None,
         weights: Tensor | None,
@@ -100,7 +100,7 @@ class UnitCall:
         """
         rows = None if mask is None or backend == "reference" else kept_rows(mask)
         if rows is None:
-            y = self._mixed(child(*given[0], **given[1]), x, weights)
+            y = self._mixed(child(*arguments[0], **arguments[1]), x, weights)
             if mask is None or backend != "reference":
                 return y
 
@@ -110,7 +110,7 @@ class UnitCall:
             return self._each(chosen, y, x)
         if not rows.shape[0]:
             return self._each(lambda _, old, dim: old, self.output, x)
-        args, kwargs = at_rows(given, self.layout, rows)
+        args, kwargs = at_rows(arguments, self.layout, rows)
         y = child(*args, **kwargs)
         if weights is not None:
             y = self._mixed(y, rows_along(x, rows, self.dim), weights.index_select(0, rows))
@@ -149,9 +149,9 @@ class UnitCall:
 
     def norms(self, y: Any) -> Tensor:
         """Root mean square of the output: [rows, 1]."""
-        found: list[tuple[OutputShape | None, Tensor]] = []
-        mapped(lambda shape, tensor: found.append((shape, tensor)), self.output, y)
-        shape, tensor = next(both for both in found if both[0] is not None)
+        outputs: list[tuple[OutputShape | None, Tensor]] = []
+        mapped(lambda shape, tensor: outputs.append((shape, tensor)), self.output, y)
+        shape, tensor = next(both for both in outputs if both[0] is not None)
         assert shape is not None
         rows = tensor.movedim(shape.dim, 0).flatten(1)
         return rows.square().mean(dim=1, keepdim=True).sqrt()
@@ -172,7 +172,7 @@ class ChannelsCall:
     def __call__(
         self,
         child: Any,
-        given: tuple[tuple[Any, ...], dict[str, Any]],
+        arguments: tuple[tuple[Any, ...], dict[str, Any]],
         x: Tensor,
         mask: Tensor | None,
         weights: Tensor | None,
@@ -275,18 +275,18 @@ def call_of(unit: Unit, child: nn.Module, node: Instruction, trace: Trace) -> tu
         if dim >= place:
             raise ValueError(f"expected {unit.path!r} to have its rows before its channels")
         return ChannelsCall(unit.num_blocks, dim, place, output), name
-    given = (node.args, node.kwargs)
-    layout = mapped(lambda a: trace.layouts[a] if isinstance(a, Ref) else Fixed(), given)
+    arguments = (node.args, node.kwargs)
+    layout = mapped(lambda a: trace.layouts[a] if isinstance(a, Ref) else Fixed(), arguments)
     return UnitCall(unit.kind, layout, output, dim), name
 
 
 def inputs_of(node: Instruction, trace: Trace, path: str) -> dict[str, RowsAlong]:
     """Tensors with rows among the inputs of a call: name -> where the rows are."""
-    found: dict[str, RowsAlong] = {}
+    layouts: dict[str, RowsAlong] = {}
     for name in dict.fromkeys(node.needs()):
         layout = trace.layouts[name]
         if isinstance(layout, RowsAlong):
-            found[name] = layout
+            layouts[name] = layout
         elif not all(isinstance(leaf, Fixed | Following) for leaf in leaves_of(layout)):
             whys = [leaf.why for leaf in leaves_of(layout) if isinstance(leaf, NotOfRows)]
             why = whys[0] if whys else "holds a number of rows, or several tensors"
@@ -294,7 +294,7 @@ def inputs_of(node: Instruction, trace: Trace, path: str) -> dict[str, RowsAlong
                 f"expected what {path!r} works on to have a dimension for the batch alone, got a "
                 f"value that {why}; gate the module around it, or {BY_HAND}"
             )
-    return found
+    return layouts
 
 
 def main_input(unit: Unit, inputs: Mapping[str, RowsAlong], node: Instruction, trace: Trace) -> str:

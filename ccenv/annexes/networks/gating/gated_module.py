@@ -78,11 +78,11 @@ class GatePlan:
     """whether a segment changes anything in place."""
 
 
-def gate_plan(model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> GatePlan:
+def gate_plan(model: nn.Module, trace: Trace, units: Mapping[str, Unit]) -> GatePlan:
     """Cuts the code at the gated calls, each of which must be there exactly once."""
     places: list[GatePlace] = []
     segments: list[list[Instruction]] = [[]]
-    for node in found.instructions:
+    for node in trace.instructions:
         unit = None
         if node.target is answer_here:
             unit = units[node.args[1].removeprefix("model.")]
@@ -91,39 +91,39 @@ def gate_plan(model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> Gate
         if unit is None or (unit.kind == "exit" and node.target is not answer_here):
             segments[-1].append(node)
         else:
-            places.append(make_place(model, unit, node, found))
+            places.append(make_place(model, unit, node, trace))
             segments.append([])
     check_calls(places, units)
-    check_alive(found, places)
+    check_alive(trace, places)
     pieces = [
         ([] if number == 0 else [places[number - 1].node]) + segment
         for number, segment in enumerate(segments)
     ]
-    check_changes(found, places)
+    check_changes(trace, places)
     return GatePlan(
-        start=found.start,
-        answer=found.answer,
+        start=trace.start,
+        answer=trace.answer,
         places=tuple(places),
         segments=tuple(map(tuple, segments)),
-        layouts=found.layouts,
-        ends=ends_of(found),
+        layouts=trace.layouts,
+        ends=ends_of(trace),
         copied=tuple(
-            frozenset().union(*(found.changed[node.name] for node in piece))
+            frozenset().union(*(trace.changed[node.name] for node in piece))
             - {node.name for node in piece}
             for piece in pieces
         ),
-        changes=tuple(any(found.changed[node.name] for node in piece) for piece in pieces),
+        changes=tuple(any(trace.changed[node.name] for node in piece) for piece in pieces),
     )
 
 
-def make_place(model: nn.Module, unit: Unit, node: Instruction, found: Trace) -> GatePlace:
+def make_place(model: nn.Module, unit: Unit, node: Instruction, trace: Trace) -> GatePlace:
     """Looks at one gated call."""
     if unit.kind != "exit":
-        call, x = call_of(unit, model.get_submodule(unit.path), node, found)
+        call, x = call_of(unit, model.get_submodule(unit.path), node, trace)
         return GatePlace(unit, node, x, call.dim, call)
     if not node.needs():
         raise ValueError(f"expected {unit.path!r} to give one tensor for an exit, got several")
-    inputs = inputs_of(node, found, unit.path)
+    inputs = inputs_of(node, trace, unit.path)
     if not inputs:
         raise ValueError(f"expected {unit.path!r} to give features of the batch for an exit")
     ((x, rows),) = inputs.items()
@@ -147,17 +147,17 @@ def check_calls(places: Sequence[GatePlace], units: Mapping[str, Unit]) -> None:
             )
 
 
-def check_alive(found: Trace, places: Sequence[GatePlace]) -> None:
+def check_alive(trace: Trace, places: Sequence[GatePlace]) -> None:
     """Refuses values alive at a gate that cannot follow their rows."""
-    if found.layouts[found.start] != RowsAlong(0):
+    if trace.layouts[trace.start] != RowsAlong(0):
         raise ValueError("expected the first dimension of the example to be the batch's")
-    order = {node.name: i for i, node in enumerate(found.instructions)}
-    last = {name: i for i, node in enumerate(found.instructions) for name in node.needs()}
+    order = {node.name: i for i, node in enumerate(trace.instructions)}
+    last = {name: i for i, node in enumerate(trace.instructions) for name in node.needs()}
     for place in places:
         now = order[place.node.name]
         alive = [name for name, end in last.items() if order.get(name, -1) < now <= end]
         for name in alive:
-            for leaf in leaves_of(found.layouts[name]):
+            for leaf in leaves_of(trace.layouts[name]):
                 if isinstance(leaf, NotOfRows):
                     raise ValueError(
                         f"expected what is alive at {place.unit.path!r} to have a dimension for "
@@ -165,12 +165,12 @@ def check_alive(found: Trace, places: Sequence[GatePlace]) -> None:
                     )
 
 
-def check_changes(found: Trace, places: Sequence[GatePlace]) -> None:
+def check_changes(trace: Trace, places: Sequence[GatePlace]) -> None:
     """Refuses children that change an input in place which is needed behind them."""
     for place in places:
-        behind = found.instructions[found.instructions.index(place.node) + 1 :]
-        needed = {name for node in behind for name in node.needs()} | {found.answer}
-        spoiled = found.changed[place.node.name] & needed
+        behind = trace.instructions[trace.instructions.index(place.node) + 1 :]
+        needed = {name for node in behind for name in node.needs()} | {trace.answer}
+        spoiled = trace.changed[place.node.name] & needed
         if spoiled:
             raise ValueError(
                 f"expected {place.unit.path!r} to leave its input as it is, but it changes it in "
@@ -179,12 +179,12 @@ def check_changes(found: Trace, places: Sequence[GatePlace]) -> None:
             )
 
 
-def ends_of(found: Trace) -> dict[str, list[str]]:
+def ends_of(trace: Trace) -> dict[str, list[str]]:
     """Instruction -> values whose last use it is, its own if nothing uses it."""
-    last = {node.name: node.name for node in found.instructions}
-    for node in found.instructions:
+    last = {node.name: node.name for node in trace.instructions}
+    for node in trace.instructions:
         last.update(dict.fromkeys(node.needs(), node.name))
-    last.pop(found.answer)
+    last.pop(trace.answer)
     ends: dict[str, list[str]] = {}
     for name, at in last.items():
         ends.setdefault(at, []).append(name)
@@ -217,14 +217,14 @@ def averaged(x: Tensor, dim: int) -> Tensor:
 
 def run_on(values: Mapping[str, Any], copied: frozenset[str]) -> dict[str, Any]:
     """Values that code may change without changing the hidden state they came from."""
-    own: dict[str, Any] = {
+    values_here: dict[str, Any] = {
         k: copy.copy(v) if isinstance(v, Following) else v for k, v in values.items()
     }
-    for name in copied & own.keys():
-        x = own[name]
+    for name in copied & values_here.keys():
+        x = values_here[name]
         if isinstance(x, Tensor):
-            own[name] = x.clone()
-    return own
+            values_here[name] = x.clone()
+    return values_here
 
 
 @dataclass(frozen=True)
@@ -249,33 +249,33 @@ class GatedModule(FlowNetwork):
 
     has_own_weights = True
 
-    def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
+    def __init__(self, model: nn.Module, trace: Trace, units: Mapping[str, Unit]) -> None:
         """Cuts a model in eval mode at the gated calls; `measure` comes behind."""
         super().__init__()
         self.model = model
-        for name, constant in found.constants.items():
+        for name, constant in trace.constants.items():
             self.register_buffer(name, constant, persistent=False)
-        self.plan: GatePlan = gate_plan(model, found, units)
-        called = [node.target for node in found.instructions if node.kind == "call_module"]
+        self.plan: GatePlan = gate_plan(model, trace, units)
+        called = [node.target for node in trace.instructions if node.kind == "call_module"]
         self._called = {path: part_of(self, path) for path in called}
-        example = found.values[found.start][0]
+        example = trace.values[trace.start][0]
         self.input_shape: torch.Size = example.shape[1:]
-        self.num_classes: int = found.values[found.answer][0].shape[1]
+        self.num_classes: int = trace.values[trace.answer][0].shape[1]
         self.exits = nn.ModuleList(
-            self._make_exit(place, found.values[place.x][0])
+            self._make_exit(place, trace.values[place.x][0])
             for place in self.plan.places
             if place.call is None
         )
 
     def _make_exit(self, place: GatePlace, x: Tensor) -> Exit:
-        own = place.unit.exit or Exit(AveragedHead(x, place.dim, self.num_classes))
-        got = list(own.head(x).shape)
+        leave = place.unit.exit or Exit(AveragedHead(x, place.dim, self.num_classes))
+        got = list(leave.head(x).shape)
         if got != [1, self.num_classes]:
             raise ValueError(
                 f"expected the exit at {place.unit.path!r} to answer [batch, {self.num_classes}], "
                 f"got {got} for one input"
             )
-        return own
+        return leave
 
     def measure(self, example: Tensor) -> None:
         """Walks with one example [1, ...] and writes down gates and costs."""
@@ -284,7 +284,7 @@ class GatedModule(FlowNetwork):
     def measure_from(self, begin: Callable[[], Walk]) -> None:
         """Writes down what is seen and what is spent, from the first gate on."""
         start, walk = counted(begin)
-        gates, own, fixed = [], [], []
+        gates, of_blocks, fixed = [], [], []
         for number, place in enumerate(self.plan.places):
             columns = self.look(number, walk).shape[1]
             kind, blocks = "stop", 1
@@ -295,10 +295,10 @@ class GatedModule(FlowNetwork):
                 child, behind = counted(self._gated, number, walk, None, None, "auto")
             spent, walk = counted(self._ahead, number + 1, behind)
             gates.append(Gate(place.unit.path, blocks, columns, kind))
-            own.append(child)
+            of_blocks.append(child)
             fixed.append(spent)
         fixed[-1] += counted(self.logits, walk)[0]
-        self.set_costs(gates, start, own, fixed)
+        self.set_costs(gates, start, of_blocks, fixed)
 
     def part(self, gate: int) -> nn.Module:
         """The gated child, or the exit, of a gate."""
@@ -360,8 +360,8 @@ class GatedModule(FlowNetwork):
             values.pop(name, None)
 
     def _part(self, path: str) -> Any:
-        found = self._called.get(path)
-        return part_of(self, path) if found is None else found
+        module = self._called.get(path)
+        return part_of(self, path) if module is None else module
 
     def _moved(self, walk: Walk, flow: Flow) -> Walk:
         """Lets values follow their rows: flow.x says which row each was before."""
@@ -414,12 +414,12 @@ class GatedModule(FlowNetwork):
         place = self.plan.places[gate]
         assert place.call is not None
         values = run_on(walk.values, self.plan.copied[gate + 1])
-        given, x = place.node.arguments(values), values[place.x]
+        arguments, x = place.node.arguments(values), values[place.x]
         if mask is not None:
             # Rows of channels are listed group by group, and a GPU would be waited for each time.
             macs = self.own_macs[gate] if place.call.num_blocks == 1 else 0
             backend = "reference" if hides_skipped(x, macs, backend) else backend
-        y = place.call(self.part(gate), given, x, mask, weights, backend)
+        y = place.call(self.part(gate), arguments, x, mask, weights, backend)
         if self.plan.changes[gate + 1]:
             # A child that all rows skip gives its input, which the hidden state still holds.
             y = mapped(lambda leaf: leaf.clone() if leaf is x else leaf, y)

@@ -64,8 +64,8 @@ class Recorder(TorchFunctionMode):
         self.weights: dict[int, str] = {}
         for path, module in model.named_modules(prefix="model"):
             self.modules[id(module)] = path
-            for own in (module.named_parameters, module.named_buffers):
-                for name, weight in own(path, recurse=False):
+            for named_weights in (module.named_parameters, module.named_buffers):
+                for name, weight in named_weights(path, recurse=False):
                     self.weights.setdefault(id(weight), name)
         self.names: dict[int, Ref] = {}
         self.alive: list[Any] = []
@@ -98,11 +98,11 @@ class Recorder(TorchFunctionMode):
     @contextmanager
     def modules_seen(self) -> Iterator[None]:
         """Calls of modules by this thread are written down, too."""
-        original, own = nn.Module.__call__, threading.get_ident()
+        original, thread = nn.Module.__call__, threading.get_ident()
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             path = self.modules.get(id(module))
-            if path is None or self.is_leaf or threading.get_ident() != own:
+            if path is None or self.is_leaf or threading.get_ident() != thread:
                 return original(module, *args, **kwargs)
             return self.called(path, lambda: original(module, *args, **kwargs), args, kwargs)
 
@@ -115,29 +115,31 @@ class Recorder(TorchFunctionMode):
     def called(self, path: str, run: Callable[[], Any], args: Any, kwargs: Any) -> Any:
         """Runs a module: looks into it, or takes it as one instruction."""
         self.inside.append(path)
-        given, begin = self.named((args, kwargs)), len(self.instructions)
+        arguments, begin = self.named((args, kwargs)), len(self.instructions)
         if path in self.opened:
-            found = run()
+            answer = run()
         else:
             self.is_leaf = True
             try:
-                found = run()
+                answer = run()
             finally:
                 self.is_leaf = False
-            found = self.noted("call_module", path, given, found)
+            answer = self.noted("call_module", path, arguments, answer)
         parts = frozenset(node.name for node in self.instructions[begin:])
-        output = self.named(found)
+        output = self.named(answer)
         if parts & {leaf for leaf in leaves_of(output) if isinstance(leaf, Ref)}:
-            self.calls.append(Call(whole_call(path, given, output), parts, output))
+            self.calls.append(Call(whole_call(path, arguments, output), parts, output))
         self.inside.pop()
         if path in self.exits:
-            if not isinstance(found, Tensor):
+            if not isinstance(answer, Tensor):
                 raise ValueError(
                     f"expected {path.removeprefix('model.')!r} to give one tensor for an exit, got "
-                    f"{shown(type(found))}; name the module around it"
+                    f"{shown(type(answer))}; name the module around it"
                 )
-            found = self.noted("call_function", answer_here, self.named(((found, path), {})), found)
-        return found
+            answer = self.noted(
+                "call_function", answer_here, self.named(((answer, path), {})), answer
+            )
+        return answer
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -146,11 +148,13 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.is_leaf:
             return func(*args, **kwargs)
-        given = self.named((args, kwargs))
+        arguments = self.named((args, kwargs))
         result = func(*args, **kwargs)
         name = func.__name__
         if name != "__setitem__" and not any(isinstance(y, Tensor) for y in leaves_of(result)):
-            is_read = any(leaf in self.is_read for leaf in leaves_of(given) if type(leaf) is Ref)
+            is_read = any(
+                leaf in self.is_read for leaf in leaves_of(arguments) if type(leaf) is Ref
+            )
             is_used = name not in SHAPES and result is not None
             if is_read and is_used and not place_in_code().startswith(WARNS):
                 decides = name == "__bool__"
@@ -162,18 +166,18 @@ class Recorder(TorchFunctionMode):
             return result
         owner = getattr(func, "__self__", None)
         if name == "__get__":
-            given = (*given[0], owner.__name__), {}  # type: ignore[union-attr]
-            return self.noted("call_function", getattr, given, result)
+            arguments = (*arguments[0], owner.__name__), {}  # type: ignore[union-attr]
+            return self.noted("call_function", getattr, arguments, result)
         if getattr(Tensor, name, None) is func and name.isidentifier():
-            return self.noted("call_method", name, given, result)
-        return self.noted("call_function", func, given, result)
+            return self.noted("call_method", name, arguments, result)
+        return self.noted("call_function", func, arguments, result)
 
-    def noted(self, kind: str, target: Any, given: Any, result: Any) -> Any:
+    def noted(self, kind: str, target: Any, arguments: Any, result: Any) -> Any:
         """Adds an instruction, and names what it has given."""
         base = target.rpartition(".")[2] if isinstance(target, str) else target.__name__
         name = Ref(f"{base}_{len(self.instructions)}")
-        self.add(Instruction(name, kind, target, *given))
-        if any(leaf in self.is_read for leaf in leaves_of(given) if isinstance(leaf, Ref)):
+        self.add(Instruction(name, kind, target, *arguments))
+        if any(leaf in self.is_read for leaf in leaves_of(arguments) if isinstance(leaf, Ref)):
             self.is_read.add(name)
         if kind == "call_module":
             self.is_read.add(name)
@@ -202,11 +206,11 @@ class Recorder(TorchFunctionMode):
         for key in keys:
             items[key] = value[key]
             if any(isinstance(leaf, Tensor) for leaf in leaves_of(value[key])):
-                own = Ref(f"{name}_{key}")
-                self.add(Instruction(own, "call_function", operator.getitem, (name, key)))
+                part = Ref(f"{name}_{key}")
+                self.add(Instruction(part, "call_function", operator.getitem, (name, key)))
                 if name in self.is_read:
-                    self.is_read.add(own)
-                items[key] = self.know(own, value[key])
+                    self.is_read.add(part)
+                items[key] = self.know(part, value[key])
         if type(value) is dict:
             return items
         return type(value)(items.values()) if type(value) in (tuple, list) else value
@@ -223,7 +227,7 @@ class Recorder(TorchFunctionMode):
             return leaf
         path = self.weights.get(id(leaf))
         if path is None:
-            path = next((k for k, own in self.constants.items() if own is leaf), None)
+            path = next((k for k, constant in self.constants.items() if constant is leaf), None)
         if path is None:
             path = f"constant_{len(self.constants)}"
             self.constants[path] = leaf
@@ -234,23 +238,25 @@ class Recorder(TorchFunctionMode):
         return name
 
 
-def whole_call(path: str, given: Any, output: Any) -> tuple[Instruction, ...]:
+def whole_call(path: str, arguments: Any, output: Any) -> tuple[Instruction, ...]:
     """The call of a module as an instruction, and those that take its output apart."""
     if isinstance(output, Ref):
-        return (Instruction(output, "call_module", path, *given),)
-    found = [Instruction(Ref(path), "call_module", path, *given)]
+        return (Instruction(output, "call_module", path, *arguments),)
+    instructions = [Instruction(Ref(path), "call_module", path, *arguments)]
 
     def take(whole: Ref, tree: Any) -> None:
         if isinstance(tree, tuple | list | dict):
             for key in tree if isinstance(tree, dict) else range(len(tree)):
                 item = tree[key]
                 if any(isinstance(leaf, Ref) for leaf in leaves_of(item)):
-                    own = item if isinstance(item, Ref) else Ref(f"{whole}.{key}")
-                    found.append(Instruction(own, "call_function", operator.getitem, (whole, key)))
-                    take(own, item)
+                    part = item if isinstance(item, Ref) else Ref(f"{whole}.{key}")
+                    instructions.append(
+                        Instruction(part, "call_function", operator.getitem, (whole, key))
+                    )
+                    take(part, item)
 
     take(Ref(path), output)
-    return tuple(found)
+    return tuple(instructions)
 
 
 def plain(path: str) -> str:

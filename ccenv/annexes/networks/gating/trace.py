@@ -74,9 +74,9 @@ def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 def leaves_of(tree: Any) -> list[Any]:
     """Leaves of nested tuples, lists, dicts and slices: (1, [2, {"a": 3}]) -> [1, 2, 3]."""
-    found: list[Any] = []
-    mapped(found.append, tree)
-    return found
+    leaves: list[Any] = []
+    mapped(leaves.append, tree)
+    return leaves
 
 
 def layout_of(one: Any, two: Any) -> Layout:
@@ -251,10 +251,10 @@ def rows_times(inputs: Tensor, each: int) -> int:
 
 def part_of(root: nn.Module, path: str) -> Any:
     """Module, parameter or buffer of a path."""
-    found: Any = root
+    part: Any = root
     for name in path.split("."):
-        found = getattr(found, name)
-    return found
+        part = getattr(part, name)
+    return part
 
 
 def without_unused(instructions: list[Instruction], answer: str) -> list[Instruction]:

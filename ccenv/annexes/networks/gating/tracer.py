@@ -91,17 +91,17 @@ def record_calls(
 ) -> Recorder:
     """Runs a model, and writes down what it does."""
     inside = {"model", *(f"model.{path}" for path in opened)}
-    found = Recorder(model, inside, {f"model.{path}" for path in exits})
+    recorder = Recorder(model, inside, {f"model.{path}" for path in exits})
     try:
-        found.record(model, ask, inputs)
+        recorder.record(model, ask, inputs)
     except Exception as error:
         why = str(error) if isinstance(error, UnseenError) else call_in_short(error)
         where = "its code"
         for frame in traceback.extract_tb(error.__traceback__):
             if not frame.filename.startswith(LIBRARY):
                 where = f"{frame.name} ({Path(frame.filename).name}, line {frame.lineno})"
-        raise CannotFollowError(why, found.path_now(), where) from error
-    return found
+        raise CannotFollowError(why, recorder.path_now(), where) from error
+    return recorder
 
 
 def call_in_short(error: Exception) -> str:
@@ -136,8 +136,8 @@ def aligned_values(first: Recorder, second: Recorder) -> tuple[list[Instruction]
             raise UnseenError("does something else for other rows")
         if node.kind == "get_attr" and node.target in first.constants:
             check_constant(first.constants[node.target], second.constants[node.target])
-        given = mapped(leaf, (node.args, dict(node.kwargs)), (other.args, dict(other.kwargs)))
-        return dataclasses.replace(node, args=given[0], kwargs=given[1])
+        arguments = mapped(leaf, (node.args, dict(node.kwargs)), (other.args, dict(other.kwargs)))
+        return dataclasses.replace(node, args=arguments[0], kwargs=arguments[1])
 
     nodes = []
     for number in range(max(len(first.instructions), len(second.instructions))):
@@ -189,7 +189,7 @@ def replayed(
     Returns:
         name -> what it was for both, at the end; and instruction -> values that it changed.
     """
-    one, two = (dict(own) for own in inputs)
+    one, two = (dict(named) for named in inputs)
     versions = {name: times_changed(value) for name, value in two.items()}
     changed: dict[str, set[str]] = {}
     for node in nodes:

@@ -37,10 +37,10 @@ class PackagedFile:
 def packaged_path(file: PackagedFile) -> Path:
     """Finds a file by the package's records; nothing of the package is imported."""
     try:
-        found = importlib.metadata.distribution(file.package).locate_file(file.path)
+        located = importlib.metadata.distribution(file.package).locate_file(file.path)
     except importlib.metadata.PackageNotFoundError:
         raise ImportError(missing(file.package, file.install)) from None
-    path = Path(str(found))
+    path = Path(str(located))
     if not path.is_file():
         raise ImportError(
             f"expected {file.path} in the package {file.package}, found no such file; install it "
@@ -62,12 +62,12 @@ def needed(module: str) -> Any:
         raise ImportError(missing(error.name or module)) from error
 
 
-def check_package_digest(found: str, file: PackagedFile) -> None:
+def check_package_digest(digest: str, file: PackagedFile) -> None:
     """Refuses a file that is not the one that was measured."""
-    if found != file.sha256:
+    if digest != file.sha256:
         raise DamagedFileError(
             f"expected {file.path} of {file.package} with SHA-256 {file.sha256[:12]}..., got "
-            f"{found[:12]}...: another version, or it was damaged or edited; install it again: "
+            f"{digest[:12]}...: another version, or it was damaged or edited; install it again: "
             f"{file.install} --force-reinstall"
         )
 

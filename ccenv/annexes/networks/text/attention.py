@@ -16,12 +16,12 @@ Places = tuple[Tensor, Tensor]
 """Which sequence each row reads, rising, and how many of its positions: int64 [rows] each."""
 
 
-def write_pair(cached: Pair, at: tuple[Any, ...], own: Pair) -> None:
+def write_pair(cached: Pair, at: tuple[Any, ...], pair: Pair) -> None:
     """Writes keys and values of positions into those of sequences, in the dtype of these.
 
     Under autocast products have another dtype than a cache that was made before them.
     """
-    for there, new in zip(cached, own, strict=True):
+    for there, new in zip(cached, pair, strict=True):
         there[at] = new.to(there.dtype)
 
 
@@ -38,8 +38,8 @@ class CausalAttention(nn.Module):
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values: [..., width] -> [..., heads, head_size] each."""
-        found = self.query_key_value(self.norm(x)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = found.unbind(-3)
+        projected = self.query_key_value(self.norm(x)).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = projected.unbind(-3)
         return query, key, value
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pair]:
@@ -60,8 +60,8 @@ class CausalAttention(nn.Module):
 
     def mixed(self, x: Tensor, parts: Tensor, cached: Pair, rows: Places) -> Tensor:
         """As `at`, by the rows' own queries, keys and values: [rows, 3, heads, head_size]."""
-        found: Tensor = x + self.output(attend(parts, cached, rows).flatten(1))
-        return found
+        residual: Tensor = x + self.output(attend(parts, cached, rows).flatten(1))
+        return residual
 
     def keys_and_values(self, x: Tensor) -> Pair:
         """Those of positions, without queries: [..., width] -> [..., heads, head_size] each."""
@@ -75,7 +75,7 @@ class CausalAttention(nn.Module):
     def some_heads(
         self,
         x: Tensor,
-        own: Pair,
+        pair: Pair,
         cached: Pair,
         rows: Places,
         mask: Tensor | None,
@@ -96,7 +96,7 @@ class CausalAttention(nn.Module):
         mask, scale = mask.expand(-1, heads), None if weights is None else weights.expand(-1, heads)
         of_queries = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
         query = block_sparse_linear(self.norm(x), *of_queries, None, mask, backend=backend)
-        parts = torch.stack([query.unflatten(1, (heads, -1)), *own], dim=1)
+        parts = torch.stack([query.unflatten(1, (heads, -1)), *pair], dim=1)
         if copies_keys(x, cached):
             mixed = torch.where(mask.unsqueeze(2), attend(parts, cached, rows), 0.0)
         else:
@@ -107,8 +107,8 @@ class CausalAttention(nn.Module):
             there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
             keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
             few = parts[row, :, head].unsqueeze(2)
-            found = attend(few, (keys, values), (sequence, rows[1][row])).squeeze(1)
-            mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), found)
+            attended = attend(few, (keys, values), (sequence, rows[1][row])).squeeze(1)
+            mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), attended)
         mixed = scale_blocks(mixed.flatten(1), scale)
         added = block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)
         return x + added + bias
@@ -136,8 +136,8 @@ def attend(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
     scores = query @ keys[:, :, :length].transpose(2, 3)
     scores = scores.masked_fill(~is_read, -torch.inf)
     # As products of matrices, so that they are counted.
-    own = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
-    shares = (torch.cat([scores, own], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    own_score = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
+    shares = (torch.cat([scores, own_score], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
     mixed = shares[..., :length] @ values[:, :, :length]
     mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
     return mixed.transpose(1, 2)[sequence, slot]
@@ -160,8 +160,8 @@ def read_by_row(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
     is_read = torch.arange(length, device=parts.device) < place[:, None, None]
     scores = (keys.index_select(0, sequence) @ query.unsqueeze(-1)).squeeze(-1)
     scores = scores.masked_fill(~is_read, -torch.inf)
-    own = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
-    shares = (torch.cat([scores, own], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    own_score = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
+    shares = (torch.cat([scores, own_score], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
     mixed = (shares[..., None, :length] @ values.index_select(0, sequence)).squeeze(-2)
     return mixed + shares[..., length:] * value
 
@@ -192,8 +192,8 @@ class Layer(nn.Module):
             bias = kept_bias(bias, mask, weights)
             columns = self.experts.num_blocks
             mask, weights = (None if m is None else m.expand(-1, columns) for m in (mask, weights))
-        found: Tensor = self.experts(self.norm(x), mask, None, weights, backend)
-        return x + found + bias
+        expert_sum: Tensor = self.experts(self.norm(x), mask, None, weights, backend)
+        return x + expert_sum + bias
 
 
 def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tensor:

@@ -105,15 +105,15 @@ def counted_positions(split: Split, length: int, bits: int, positions: int | Non
         raise ValueError(
             f"expected positions of at least {together}, the length of a sequence, got {positions}"
         )
-    found = Contexts(np.empty(count * together, np.int64), np.empty(count * together, np.int64))
+    contexts = Contexts(np.empty(count * together, np.int64), np.empty(count * together, np.int64))
     for part in torch.arange(count * together).split(READ_AT_ONCE):
         first = part // together * (len(split) // together) // count
         windows, following = split.batch(first * together + part % together)
         read = contexts_of(windows.cpu(), length, bits, split.num_classes)
         rows = slice(int(part[0]), int(part[-1]) + 1)
-        found.keys[rows] = (following.cpu() | read.keys << bits).numpy()
-        found.lengths[rows] = read.lengths.numpy()
-    return found
+        contexts.keys[rows] = (following.cpu() | read.keys << bits).numpy()
+        contexts.lengths[rows] = read.lengths.numpy()
+    return contexts
 
 
 def pairs_of_length(
@@ -123,19 +123,19 @@ def pairs_of_length(
 
     Keys, from `counted_positions`, are those that have a context of this length or a longer one.
     """
-    found, counts = np.unique(keys & low_bits(bits * (length + 1)), return_counts=True)
-    context = found >> bits
+    followed, counts = np.unique(keys & low_bits(bits * (length + 1)), return_counts=True)
+    context = followed >> bits
     group = np.concatenate([[0], (context[1:] != context[:-1]).cumsum()])
     seen, kinds = np.bincount(group, weights=counts), escape * np.bincount(group)
     shares, rest = counts / (seen + kinds)[group], (kinds / (seen + kinds))[group]
     if shorter is None:
         # Before single symbols stands nothing: all are alike, and none is impossible.
-        lower = np.full(len(found), 1 / 2**bits)
+        lower = np.full(len(followed), 1 / 2**bits)
     else:
-        places = np.searchsorted(shorter.keys, found & low_bits(bits * length))
+        places = np.searchsorted(shorter.keys, followed & low_bits(bits * length))
         lower = shorter.chances[places]
     chances = shares + rest * lower
-    return Pairs(found, shares, chances, counts * np.log(chances / lower))
+    return Pairs(followed, shares, chances, counts * np.log(chances / lower))
 
 
 def low_bits(count: int) -> int:
@@ -159,8 +159,8 @@ def best_pairs(
     is_best[np.argsort(-worth, kind="stable")[:most]] = True
     ends = np.cumsum([len(pairs.keys) for pairs in levels])[:-1]
     return [
-        pairs.at(np.flatnonzero(own))
-        for pairs, own in zip(levels, np.split(is_best, ends), strict=True)
+        pairs.at(np.flatnonzero(is_best_here))
+        for pairs, is_best_here in zip(levels, np.split(is_best, ends), strict=True)
     ]
 
 
@@ -176,7 +176,7 @@ class Mixture:
     """int64 [rows]; the last symbols."""
     lengths: Tensor
     """int64 [rows]; how many of them are not missing."""
-    found: Tensor
+    chances: Tensor
     """float [rows, num_classes]; probabilities by the contexts so far."""
     left: Tensor
     """float [rows, 1]; what they leave to shorter ones."""
@@ -262,9 +262,9 @@ class Ngram(GatedNetwork):
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         for name in self.open_lengths:
-            stored, own = state_dict.get(prefix + name), self.get_buffer(name)
-            if isinstance(stored, Tensor) and stored.shape != own.shape:
-                setattr(self, name, own.new_empty(stored.shape))
+            stored, buffer = state_dict.get(prefix + name), self.get_buffer(name)
+            if isinstance(stored, Tensor) and stored.shape != buffer.shape:
+                setattr(self, name, buffer.new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def start(self, inputs: Tensor) -> Mixture:
@@ -272,8 +272,8 @@ class Ngram(GatedNetwork):
         check_windows(inputs, self.num_tokens)
         last = contexts_of(inputs, self.order, self.bits, self.num_classes)
         left = self.often.new_ones(len(inputs), 1)
-        found = left.new_zeros(len(inputs), self.num_classes)
-        return Mixture(last.keys, last.lengths, found, left)
+        shares = left.new_zeros(len(inputs), self.num_classes)
+        return Mixture(last.keys, last.lengths, shares, left)
 
     def step(
         self,
@@ -287,15 +287,15 @@ class Ngram(GatedNetwork):
         hidden = repeat_rows(hidden, group_of(hidden.keys.shape[0], mask, weights))
         keeps = hidden.keys.new_ones(len(hidden.keys), 1) if mask is None else mask
         rows = keeps[:, 0].nonzero()[:, 0]
-        keys, lengths, found, left = (v.index_select(0, rows) for v in vars(hidden).values())
+        keys, lengths, chances, left = (v.index_select(0, rows) for v in vars(hidden).values())
         shares = self.looked_up(self.order - gate, keys, lengths)
         if weights is not None:
             shares = shares * weights.index_select(0, rows).to(shares.dtype)
-        found = with_shares(found, left, shares)
+        chances = with_shares(chances, left, shares)
         left = left * (1 - shares.sum(dim=1, keepdim=True))
         return replace(
             hidden,
-            found=put_rows(hidden.found, rows, found),
+            chances=put_rows(hidden.chances, rows, chances),
             left=put_rows(hidden.left, rows, left),
         )
 
@@ -305,9 +305,9 @@ class Ngram(GatedNetwork):
         Nothing is known after a context that has missing symbols.
         """
         contexts, starts, symbols, shares = self.tables(length)
-        found = shares.new_zeros(len(keys), self.num_classes)
+        chances = shares.new_zeros(len(keys), self.num_classes)
         if not len(contexts):
-            return found
+            return chances
         wanted = (keys & low_bits(self.bits * length)).to(contexts.dtype)
         place = torch.searchsorted(contexts, wanted).clamp_(max=len(contexts) - 1)
         begin, end = starts[place].long(), starts[place + 1].long()
@@ -316,15 +316,15 @@ class Ngram(GatedNetwork):
         rows = torch.arange(len(keys), device=keys.device).repeat_interleave(many)
         within = torch.arange(len(rows), device=keys.device) - (many.cumsum(0) - many)[rows]
         pairs = begin[rows] + within
-        return found.index_put((rows, symbols[pairs].long()), shares[pairs])
+        return chances.index_put((rows, symbols[pairs].long()), shares[pairs])
 
     def logits(self, hidden: Mixture, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`: logarithms of probabilities."""
-        return with_shares(hidden.found, hidden.left, self.often.expand_as(hidden.found)).log()
+        return with_shares(hidden.chances, hidden.left, self.often.expand_as(hidden.chances)).log()
 
     def look(self, gate: int, hidden: Mixture) -> Tensor:
         """What longer contexts leave, and their largest probability: float [rows, 2]."""
-        return torch.cat([hidden.left, hidden.found.amax(dim=1, keepdim=True)], dim=1)
+        return torch.cat([hidden.left, hidden.chances.amax(dim=1, keepdim=True)], dim=1)
 
     def macs(self, gate: int, hidden: Mixture, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`: one product a symbol and length, and one for single symbols."""
@@ -337,10 +337,10 @@ class Ngram(GatedNetwork):
         return self.num_classes
 
 
-def with_shares(found: Tensor, left: Tensor, shares: Tensor) -> Tensor:
+def with_shares(chances: Tensor, left: Tensor, shares: Tensor) -> Tensor:
     """What is found and the shares of what is left: [rows, classes], [rows, 1], [rows, classes]."""
     # As a product, so that whoever counts products finds these.
-    return torch.baddbmm(found.unsqueeze(1), left.unsqueeze(1), shares.unsqueeze(1)).squeeze(1)
+    return torch.baddbmm(chances.unsqueeze(1), left.unsqueeze(1), shares.unsqueeze(1)).squeeze(1)
 
 
 ngram = Ngram

@@ -108,8 +108,8 @@ class PatchedNetwork(GatedNetwork):
 
     def answer(self, context: Tensor, local: Tensor) -> Tensor:
         """Logits [rows, num_classes]."""
-        found: Tensor = self.head(torch.cat([context, local], dim=1))
-        return found
+        logits: Tensor = self.head(torch.cat([context, local], dim=1))
+        return logits
 
     def look(self, gate: int, hidden: Any) -> Tensor:
         """Returns the guess's entropy in nats, how far the patch has come, the local features."""
@@ -325,7 +325,7 @@ class PatchModel(PatchedNetwork):
         return flat.index_copy(0, targets, refreshed[source]).view_as(cache.contexts)
 
     def placed(
-        self, cache: PatchCache, sequence: Tensor, place: Tensor, own: Pair | None = None
+        self, cache: PatchCache, sequence: Tensor, place: Tensor, parts: Pair | None = None
     ) -> PatchPosition:
         """States of positions; local features and token are those of the cache, or their own."""
         at = sequence * cache.local.shape[1] + place
@@ -333,10 +333,10 @@ class PatchModel(PatchedNetwork):
             values.flatten(0, 1).index_select(0, at)
             for values in (cache.local, cache.tokens, cache.contexts)
         )
-        local, token = (local, token) if own is None else own
+        local, token = (local, token) if parts is None else parts
         whole, lag = cache.whole[sequence, (place + 1) // self.patch_size], place % self.patch_size
         state = PatchPosition(cache, sequence, place, lag, local, token, context, guess=context)
-        if own is not None and self.may_end(cache):
+        if parts is not None and self.may_end(cache):
             # What the end of a patch answers out of may be in no cache yet.
             ends = self.ends_patch(place)[:, None]
             context = self.refreshed(state, ends, None)
@@ -352,8 +352,8 @@ class PatchModel(PatchedNetwork):
         patches = sequence, place // self.patch_size
         for layer, entries in zip(self.layers(), hidden.cache.entries, strict=True):
             x = layer.feed(layer.attention.at(x, entries, patches)[0])
-        found: Tensor = self.norm(x)
-        return found
+        context: Tensor = self.norm(x)
+        return context
 
     def start(self, inputs: Tensor) -> PatchPosition:
         """See `GatedNetwork.start`."""
@@ -442,8 +442,8 @@ def with_room(cache: PatchCache, room: PatchCache) -> PatchCache:
         symbols=filled_pair(room.symbols, cache.symbols, 0),
         tokens=filled(room.tokens, cache.tokens, 1, there),
         entries=tuple(
-            filled_pair(own, found, 2)
-            for own, found in zip(room.entries, cache.entries, strict=True)
+            filled_pair(empty, entry, 2)
+            for empty, entry in zip(room.entries, cache.entries, strict=True)
         ),
         whole=filled(room.whole, cache.whole, 1),
         contexts=filled(room.contexts, cache.contexts, 1, there),
@@ -484,16 +484,18 @@ def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | No
     keys, values = map(kept, cache.symbols)
     whole, contexts = kept(cache.whole), kept(cache.contexts)
     number = sequence * -(-network.window // network.patch_size) + patch
-    _, *found = network.parts(hidden.local)
-    write_pair((keys, values), (number, slice(None), hidden.lag), (found[0], found[1]))
+    _, *pair_of_token = network.parts(hidden.local)
+    write_pair(
+        (keys, values), (number, slice(None), hidden.lag), (pair_of_token[0], pair_of_token[1])
+    )
     if network.may_end(cache):
         # Of all rows where all are at one place, which needs no look at the device.
         ends = slice(None) if cache.sequences.at is not None else network.ends_patch(place)
         x, at, entries = hidden.token[ends], (sequence[ends], patch[ends]), ()
         for layer, pair in zip(network.layers(), cache.entries, strict=True):
-            x, own = layer.attention.at(x, pair, at)
+            x, new = layer.attention.at(x, pair, at)
             x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
-            write_pair(pair, (at[0], slice(None), at[1]), own)
+            write_pair(pair, (at[0], slice(None), at[1]), new)
             entries = (*entries, pair)
         whole[at[0], at[1] + 1] = network.norm(x)
     sequences = cache.sequences.after()
@@ -512,9 +514,9 @@ def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | No
 
 def filled(room: Tensor, there: Tensor, dim: int, length: int | None = None) -> Tensor:
     """Zeros whose first parts along a dimension are what is there, as many as that or `length`."""
-    found = room.clone()
-    found.narrow(dim, 0, there.shape[dim] if length is None else length).copy_(there)
-    return found
+    copy = room.clone()
+    copy.narrow(dim, 0, there.shape[dim] if length is None else length).copy_(there)
+    return copy
 
 
 def filled_pair(room: Pair, there: Pair, dim: int) -> Pair:

@@ -57,7 +57,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Left:
+class NewPair:
     """Keys and values that rows leave for later positions."""
 
     layer: int
@@ -80,25 +80,25 @@ class Position:
     """int64 [rows], rising; which sequence of the cache a row belongs to."""
     place: Tensor
     """int64 [rows]; its place there."""
-    own: Tensor
+    running: Tensor
     """int64 [left], rising; rows that have left those of their sequences and have not stopped."""
     x: Tensor
     """[left, width]; features of these rows. Those of the others are in the cache."""
     gate: int = 0
     """the next one."""
-    left: tuple[Left, ...] | None = None
+    left: tuple[NewPair, ...] | None = None
     """keys and values of rows that have left, layer by layer; None where nothing reads them."""
 
     def repeated(self, group: int) -> "Position":
         """Each row for so many neighbours."""
         if group == 1:
             return self
-        neighbours = torch.arange(group, device=self.own.device)
+        neighbours = torch.arange(group, device=self.running.device)
         return dataclasses.replace(
             self,
             sequence=self.sequence.repeat_interleave(group),
             place=self.place.repeat_interleave(group),
-            own=(self.own[:, None] * group + neighbours).flatten(),
+            running=(self.running[:, None] * group + neighbours).flatten(),
             x=self.x.repeat_interleave(group, 0),
             left=None,
             flow=self.flow.repeated(group),
@@ -117,13 +117,13 @@ class Position:
         """Returns the features of all rows, of those that have stopped any: [rows, width]."""
         if self.all_left:
             return self.flow.of_all(self.x)
-        return self.gathered(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
+        return self.gathered(self.cache.streams[self.gate]).index_copy(0, self.running, self.x)
 
     @property
     def all_left(self) -> bool:
         """Whether no row that has not stopped follows its sequence."""
         rows = self.flow.rows
-        return len(self.own) == len(self.sequence if rows is None else rows)
+        return len(self.running) == len(self.sequence if rows is None else rows)
 
     def is_running(self) -> Tensor:
         """Whether each row has not stopped: bool [rows]."""
@@ -136,7 +136,7 @@ class Position:
         With `hides` all rows leave: few on a GPU, because to list them the host would wait.
         """
         if self.all_left:
-            return self.own
+            return self.running
         if hides and self.flow.rows is None:
             return torch.arange(len(self.place), device=self.place.device)
         # Gate values of a rule have no gradient.
@@ -146,7 +146,7 @@ class Position:
             kept: Tensor | bool = True if mask is None else mask
             executed = kept if weights is None else kept * weights
             differs = self.gathered(self.cache.masks[self.gate]) != executed
-            leaves = differs.any(dim=1).index_fill(0, self.own, True)
+            leaves = differs.any(dim=1).index_fill(0, self.running, True)
         if self.flow.may_have_stopped:
             leaves = leaves & self.is_running()
         return leaves.nonzero().squeeze(1)
@@ -220,15 +220,15 @@ def run_rows(
     if part.is_ffn:
         x = layer.some_experts(x, mask, weights, backend, by_expert=part.by_block)
         return dataclasses.replace(hidden, x=x)
-    cached, own = hidden.cache.pairs[part.layer], hidden.own
+    cached, running = hidden.cache.pairs[part.layer], hidden.running
     rows = (
-        hidden.sequence.index_select(0, own),
-        hidden.num_read(part.layer).index_select(0, own),
+        hidden.sequence.index_select(0, running),
+        hidden.num_read(part.layer).index_select(0, running),
     )
     kept = None
     if part.is_layer:
         x, numbers, pair = run_kept(layer, x, cached, rows, mask, weights, backend)
-        own = own.index_select(0, numbers)
+        running = running.index_select(0, numbers)
         kept = None if mask is None else mask[:, 0].index_select(0, numbers)
     elif part.is_gate:
         # Later positions read keys and values, whether this one attends or not.
@@ -238,7 +238,7 @@ def run_rows(
         )
     else:
         x, pair = layer.attention.at(x, cached, rows)
-    left = None if hidden.left is None else (*hidden.left, Left(part.layer, own, pair, kept))
+    left = None if hidden.left is None else (*hidden.left, NewPair(part.layer, running, pair, kept))
     return dataclasses.replace(hidden, x=x, left=left)
 
 
@@ -255,14 +255,14 @@ def stop_rows(
     hidden = dataclasses.replace(hidden, flow=leave(hidden.flow, mask, weights, hides=hides))
     if hides:
         return hidden
-    goes, left = hidden.is_running().index_select(0, hidden.own), hidden.left
+    goes, left = hidden.is_running().index_select(0, hidden.running), hidden.left
     if left is not None:
         # Later positions read keys and values of later layers: of the features at the exit.
-        stopped, x = hidden.own[~goes], hidden.x[~goes]
+        stopped, x = hidden.running[~goes], hidden.x[~goes]
         for number in range(network.part(hidden.gate - 1).layer + 1, network.parts[-1].layer + 1):
             pair = network.layer(number).attention.keys_and_values(x)
-            left = (*left, Left(number, stopped, pair))
-    return dataclasses.replace(hidden, own=hidden.own[goes], x=hidden.x[goes], left=left)
+            left = (*left, NewPair(number, stopped, pair))
+    return dataclasses.replace(hidden, running=hidden.running[goes], x=hidden.x[goes], left=left)
 
 
 def run_kept(

@@ -151,8 +151,8 @@ class ChunkEncoder(nn.Module):
 
     def forward(self, chunk: Tensor, place: int) -> Tensor:
         """[rows, chunk_numbers] or int64 [rows], at a place -> [rows, units] in (-1, 1)."""
-        found: Tensor = (self.read(chunk) + self.places[place]).tanh()
-        return found
+        features: Tensor = (self.read(chunk) + self.places[place]).tanh()
+        return features
 
 
 @dataclass(frozen=True)
@@ -358,11 +358,11 @@ class Streaming(PatchedNetwork):
         pairs = ((hidden.answers, targets), (hidden.guesses, at_gates))
         losses = [
             cross_entropy(
-                torch.stack(found, dim=1).flatten(0, 1).float(),
+                torch.stack(logits, dim=1).flatten(0, 1).float(),
                 wanted.flatten(),
                 label_smoothing=label_smoothing,
             )
-            for found, wanted in pairs
+            for logits, wanted in pairs
         ]
         return losses[0] + losses[1]
 

@@ -104,11 +104,11 @@ class HashedRows(nn.Module):
 
     def hashed(self, tokens: Tensor) -> Tensor:
         """Rows of the last n-grams, the shortest first: int64 [rows, order - 1]."""
-        key, found = tokens[:, -1] + 1, []
+        key, places = tokens[:, -1] + 1, []
         for length, (first, number) in enumerate(self.lengths, start=2):
             key = (key * BASE + tokens[:, -length] + 1) % PRIME
-            found.append(key % number + first)
-        return torch.stack(found, dim=1)
+            places.append(key % number + first)
+        return torch.stack(places, dim=1)
 
 
 def rows_of_lengths(num_rows: int, order: int, shares: Sizes) -> list[tuple[int, int]]:
@@ -242,7 +242,7 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
     goes_on = (inputs[1:, :-1] == inputs[:-1, 1:]).all(dim=1) & (lengths[1:] == lengths[:-1] + 1)
     begins = pad(~(repeats | goes_on), (1, 0), value=True)
     # All that the host has to know, in one copy: a device is waited for once.
-    found = AT_ONCE.on_host(
+    counts = AT_ONCE.on_host(
         {
             "least": inputs.min(),
             "most": inputs.max(),
@@ -251,7 +251,7 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
             "longest": lengths.max(),
         }
     )
-    least, most, is_right, count, longest = (int(value) for value in found.values())
+    least, most, is_right, count, longest = (int(value) for value in counts.values())
     if most > missing or least < 0:
         raise ValueError(
             f"expected symbols in 0..{missing - 1}, and {missing} for missing ones before them, "

@@ -178,9 +178,9 @@ class LanguageModel(GatedNetwork):
 
     def layer(self, number: int) -> Layer:
         """A layer by its number as it runs."""
-        found = self.layers[number % len(self.layers)]
-        assert isinstance(found, Layer)
-        return found
+        layer = self.layers[number % len(self.layers)]
+        assert isinstance(layer, Layer)
+        return layer
 
     def part(self, gate: int) -> LayerPart:
         """What a gate decides."""
@@ -226,8 +226,8 @@ class LanguageModel(GatedNetwork):
                 Position(state, Flow(none, len(place)), sequence, place, sequence[:0], none)
             )
         x = self.embedding(inputs[:, -1]) + self.places(place)
-        own = torch.arange(len(inputs), device=inputs.device)
-        return self._ahead(Position(state, Flow(x, len(x)), sequence, place, own, x, left=()))
+        rows = torch.arange(len(inputs), device=inputs.device)
+        return self._ahead(Position(state, Flow(x, len(x)), sequence, place, rows, x, left=()))
 
     def empty_state(self, inputs: Tensor) -> Cache:
         """See `Continues`."""
@@ -253,13 +253,13 @@ class LanguageModel(GatedNetwork):
         hides = x.is_cuda and hides_skipped(
             x.new_empty(len(hidden.place), 0), self.dense_macs, "auto"
         )
-        own = hidden.leaving(mask, weights, hides=hides)
-        x = hidden.features().index_select(0, own)
-        hidden = dataclasses.replace(hidden, own=own, x=x, gate=gate + 1)
+        running = hidden.leaving(mask, weights, hides=hides)
+        x = hidden.features().index_select(0, running)
+        hidden = dataclasses.replace(hidden, running=running, x=x, gate=gate + 1)
         if self.is_exit(gate):
             hides = hides and hidden.left is None
             return self._ahead(stop_rows(self, hidden, mask, weights, hides=hides))
-        mask, weights = (None if m is None else m.index_select(0, own) for m in (mask, weights))
+        mask, weights = (None if m is None else m.index_select(0, running) for m in (mask, weights))
         return self._ahead(run_rows(self, self.part(gate), hidden, mask, weights, backend))
 
     def _ahead(self, hidden: Position) -> Position:
@@ -362,8 +362,8 @@ def run_sequences(network: LanguageModel, inputs: Tensor, rule: Rule | None) -> 
             continue
         if part.is_layer:
             layer = network.layer(part.layer)
-            x, own, before = run_kept_of_sequences(layer, x, mask, weights)
-            pairs, counts = (*cache.pairs, own), (*cache.counts, before)
+            x, new_pair, before = run_kept_of_sequences(layer, x, mask, weights)
+            pairs, counts = (*cache.pairs, new_pair), (*cache.counts, before)
             cache = dataclasses.replace(cache, pairs=pairs, counts=counts)
             continue
         y, pair = run_whole(
@@ -395,15 +395,15 @@ def run_whole(
         y = layer.some_experts(flat, mask, weights, "auto", by_expert=part.by_block)
         return y.view(x.shape), None
     if not chooses:
-        found: tuple[Tensor, Pair] = layer.attention(x)
-        return found
+        mixed: tuple[Tensor, Pair] = layer.attention(x)
+        return mixed
     key, value = layer.attention.keys_and_values(x)
-    own = key.flatten(0, 1), value.flatten(0, 1)
+    pair_of_rows = key.flatten(0, 1), value.flatten(0, 1)
     pair = key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
     numbers = torch.arange(len(flat), device=x.device)
     rows = numbers // x.shape[1], numbers % x.shape[1]
     y = layer.attention.some_heads(
-        flat, own, pair, rows, mask, weights, "auto", by_head=part.by_block
+        flat, pair_of_rows, pair, rows, mask, weights, "auto", by_head=part.by_block
     )
     return y.view(x.shape), pair
 
