@@ -71,8 +71,8 @@ class SkipGRU(nn.Module):
 
     def walk(self, symbols: Tensor, choose: Choose) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Sequences [batch, length], position by position: look, mask and answer of each."""
-        batch = len(symbols)
-        carried = StateAndAnswer(*(torch.zeros(batch, n) for n in (self.width, self.num_symbols)))
+        batch, width, outputs = len(symbols), self.width, self.num_symbols
+        carried = StateAndAnswer(torch.zeros(batch, width), torch.zeros(batch, outputs))
         for symbol in symbols.unbind(dim=1):  # [batch]
             seen = self.look(symbol, carried)  # [batch, look_size]
             mask = choose(seen)  # [batch, 1]

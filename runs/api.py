@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ccenv.base.annotations import checks_types
-from ccenv.base.mask_words import in_words
+from ccenv.base.mask_words import kind_in_words
 from ccenv.base.registry import names_on_use
 from ccenv.base.values import positive_int, shown
 from ccenv.runs.config.plan import Plan
@@ -80,7 +80,7 @@ class Run:
     @property
     def masks(self) -> str:
         """Masks that the agent is for: "sampled" or "greedy"."""
-        return in_words(shown_masks(self.result, None))
+        return kind_in_words(shown_masks(self.result, None))
 
     @property
     def error(self) -> float:
@@ -102,7 +102,7 @@ class Run:
         density = " ".join(f"{share:.2f}" for share in test["density"])
         lines = [
             f"{self.agent}: test error {100 * test['error']:.2f} % ({self.masks} masks), "
-            f"{100 * other['error']:.2f} % ({in_words(greedy)} masks)",
+            f"{100 * other['error']:.2f} % ({kind_in_words(greedy)} masks)",
             f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
             f"density {density}",
             *lines_beside_error(self.result),

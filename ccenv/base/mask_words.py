@@ -38,11 +38,11 @@ def in_files(deterministic: bool | None, of: Literal["executed", "asked"] = "exe
     return (ASKED if of == "asked" else EXECUTED)[deterministic]
 
 
-def in_words(deterministic: bool | None, of: Literal["executed", "asked"] = "executed") -> str:
+def kind_in_words(deterministic: bool | None, of: Literal["executed", "asked"] = "executed") -> str:
     """The word that tables and sentences have.
 
-    >>> in_words(True), in_words(False), in_words(None), in_words(None, "asked")
-    ('greedy', 'sampled', 'as given', "each agent's own")
+    >>> kind_in_words(True), kind_in_words(None), kind_in_words(None, "asked")
+    ('greedy', 'as given', "each agent's own")
     """
     return SHOWN[in_files(deterministic, of)]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.annotations import checks_types
-from ccenv.base.mask_words import in_files, in_words
+from ccenv.base.mask_words import in_files, kind_in_words
 from ccenv.base.seeding import stream
 from ccenv.base.values import lacking, positive_int
 from ccenv.simulator.policy import Actor, ModelPolicy, Policy, as_policy
@@ -71,7 +71,7 @@ class Evaluation:
         density = " ".join(f"{share:.2f}" for share in self.density)
         if len(self.density) > FEW_GATES:
             density = f"{sum(self.density) / len(self.density):.2f} in {len(self.density)} gates"
-        kind = "given" if self.deterministic is None else in_words(self.deterministic)
+        kind = "given" if self.deterministic is None else kind_in_words(self.deterministic)
         total = "-" if math.isnan(self.total_cost) else f"{self.total_cost:.3f}"
         return (
             f"Evaluation({self.num_images:,} {self.split} inputs, {kind} masks: error "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ccenv.base.files import write_whole
-from ccenv.base.mask_words import EITHER, deterministic_of, in_words
+from ccenv.base.mask_words import EITHER, deterministic_of, kind_in_words
 from ccenv.runs.commands.frame import Parser, program, takes_trust
 from ccenv.runs.engine.collect_runs import row_labels, settings_of
 
@@ -28,7 +28,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, help=f"the page; {PAGE} in the first run's folder")
     parser.add_argument(
-        "--masks", choices=EITHER, default=in_words(True), help="greedy masks, or sampled ones"
+        "--masks",
+        choices=EITHER,
+        default=kind_in_words(True),
+        help="greedy masks, or sampled ones",
     )
     takes_trust(parser)
     return parser

@@ -9,7 +9,7 @@ from torch import Tensor
 from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.annexes.deploy.masked_form import form_of
 from ccenv.annexes.deploy.onnx_file import Session, agreement, check_installed, write_onnx
-from ccenv.base.mask_words import BOTH, deterministic_of, in_files, in_words
+from ccenv.base.mask_words import BOTH, deterministic_of, in_files, kind_in_words
 from ccenv.data import load_split
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.measures import mask_gap
@@ -26,7 +26,7 @@ def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
         num_inputs = len(load_split(dataset, "validation"))
         sampled, greedy = (errors[in_files(kind)] for kind in BOTH)
         if gap := mask_gap(sampled, greedy, num_inputs, "validation"):
-            kind = in_words(classifier.deterministic)
+            kind = kind_in_words(classifier.deterministic)
             warn(f"{gap}; this file takes {kind} masks unless --masks says otherwise")
 
 

@@ -129,7 +129,7 @@ def build_table(
             simulator.network,
             simulator.data,
             out,
-            facts=header,
+            said=header,
             menus=menus_drawn(simulator, menu, seed),
             limit=limit,
             batch_size=batch_size,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.mask_words import in_files, in_words
+from ccenv.base.mask_words import in_files, kind_in_words
 from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.report.names import write_names
 from ccenv.runs.report.views import PlotView, make_views
@@ -177,7 +177,7 @@ def view_figures(
 def caption_of(view: PlotView) -> str:
     """How to read a figure, which rows have other masks than the rest, and which are not drawn."""
     # Sampled, or as the axis says.
-    usual, caption = in_words(bool(view.deterministic)), CAPTION
+    usual, caption = kind_in_words(bool(view.deterministic)), CAPTION
     kinds: dict[str, list[str]] = {}
     for point in view.placed:
         if point.masks not in ("", usual):
@@ -316,7 +316,7 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     small = [view.at(point) for point in near.points if point.label not in faces]
     axes.set(
         xlabel=view.cost.title,
-        ylabel=f"{view.measure.heading}, {in_words(view.deterministic, 'asked')} masks",
+        ylabel=f"{view.measure.heading}, {kind_in_words(view.deterministic, 'asked')} masks",
     )
     lines = [front, *(places[name] for name, group in groups.items() if group.style["ls"])]
     lines += [[(cost, low), (cost, high)] for cost, low, high in bars]

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ccenv.base.files import write_whole
-from ccenv.base.mask_words import SHOWN, in_words
+from ccenv.base.mask_words import SHOWN, kind_in_words
 from ccenv.runs.engine.origins import origins
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.engine.sweep_runs import SweepRuns, names_of
@@ -119,7 +119,7 @@ def comparison_page(comparison: SweepRuns, report: Report) -> str:
             view.dataset,
             view.measure.title,
             view.cost.short,
-            in_words(view.deterministic, "asked"),
+            kind_in_words(view.deterministic, "asked"),
         )
         for (switch, setting), word in zip(view.settings.items(), words, strict=True):
             switches.setdefault(switch, {})[setting] = word

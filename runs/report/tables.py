@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ccenv.base.mask_words import BOTH, in_files, in_words
+from ccenv.base.mask_words import BOTH, in_files, kind_in_words
 from ccenv.runs.engine.collect_runs import settings_of
 from ccenv.runs.engine.origins import machine_name
 from ccenv.runs.engine.sweep_runs import Finished, SweepRuns
@@ -138,7 +138,7 @@ def overview_table(
         rows: `deterministic` -> label -> row.
         comparison: with its results.
     """
-    apart = {kind: APART + in_words(kind, "asked") if len(rows) > 1 else "" for kind in rows}
+    apart = {kind: APART + kind_in_words(kind, "asked") if len(rows) > 1 else "" for kind in rows}
     points, first = views[0].points, rows[comparison.deterministic]
     columns: dict[str, tuple[str, Mapping[str, Any]]] = {}
     when: dict[str, str] = {}
@@ -176,7 +176,7 @@ def overview_table(
             f" masks-{view.settings['masks']}" if by_masks else ""
         )
     for view in views:
-        kind = in_words(view.deterministic, "asked")
+        kind = kind_in_words(view.deterministic, "asked")
         heading = f"front{APART}{view.measure.title}, {view.cost.short}, {kind}"
         columns[heading] = "left", {point.label: "*" for point in view.front}
         when[heading] = view.when
@@ -208,7 +208,7 @@ def rows_under(comparison: SweepRuns, deterministic: bool | None) -> dict[str, R
 def seeds_table(comparison: SweepRuns) -> Table:
     """What each run reached, under both kinds of masks."""
     columns = {"row": "left", "seed": "right"}
-    for masks in map(in_words, BOTH):
+    for masks in map(kind_in_words, BOTH):
         columns |= {f"test error %, {masks}": "right .2f", f"nll, {masks}": "right .3f"}
         columns[f"MACs, {masks}"] = "right ,.0f"
     lines = []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ccenv.base.given_files import read_json
-from ccenv.base.mask_words import BOTH, deterministic_of, in_words
+from ccenv.base.mask_words import BOTH, deterministic_of, kind_in_words
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import (
     ERROR,
@@ -18,13 +18,13 @@ from ccenv.runs.stats.measures import (
     Measure,
     Result,
     dataset_of,
-    kind_of,
     memory_of,
     method_of,
     repeated,
     shown_evaluation,
     shown_masks,
     transforms_of,
+    was_deterministic,
 )
 from ccenv.runs.stats.rows import known
 
@@ -96,7 +96,9 @@ def make_point(
             own_times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
         for verdict in run["evaluations"]:
             if verdict["split"] == "validation":
-                validation.setdefault(kind_of(verdict), {})[run["seed"]] = measure.of(verdict)
+                validation.setdefault(was_deterministic(verdict), {})[run["seed"]] = measure.of(
+                    verdict
+                )
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(shown_masks(runs[0], deterministic), {})
     return Point(
@@ -108,7 +110,7 @@ def make_point(
         milliseconds=own_times if times is None else times.get(label, {}),
         halves=HALVE in transforms_of(runs[0]),
         memory=memory_of(runs[0]),
-        masks=in_words(shown_masks(runs[0], deterministic)) if runs[0]["learns"] else "",
+        masks=kind_in_words(shown_masks(runs[0], deterministic)) if runs[0]["learns"] else "",
         is_fixed=runs[0]["agent"] == "dense",
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ccenv.base.mask_words import deterministic_of, in_words
+from ccenv.base.mask_words import deterministic_of, kind_in_words
 
 OF_SYMBOLS = "of_symbols"
 """Key of a result that says whether its inputs were windows of symbols."""
@@ -100,10 +100,10 @@ NUMBER_BYTES = 4
 """Of a policy: float32, and entries of a table of blocks."""
 
 
-def kind_of(evaluation: Mapping[str, Any]) -> bool | None:
+def was_deterministic(evaluation: Mapping[str, Any]) -> bool | None:
     """Whether masks of an evaluation were greedy (True) or sampled; None: as given by a function.
 
-    >>> kind_of({"split": "test", "mode": "sampled", "error": 0.05})
+    >>> was_deterministic({"split": "test", "mode": "sampled", "error": 0.05})
     False
     """
     return deterministic_of(evaluation["mode"])
@@ -117,7 +117,7 @@ def evaluation(result: Result, deterministic: bool | None) -> Mapping[str, Any]:
     matching: Mapping[str, Any] = next(
         e
         for e in result["evaluations"]
-        if e["split"] == "test" and kind_of(e) in (deterministic, None)
+        if e["split"] == "test" and was_deterministic(e) in (deterministic, None)
     )
     return matching
 
@@ -135,7 +135,7 @@ def shown_masks(result: Result, deterministic: bool | None) -> bool | None:
 
     If None is asked, those that the agent is for.
     """
-    if kind_of(result["evaluations"][0]) is None:
+    if was_deterministic(result["evaluations"][0]) is None:
         return None
     if result["agent"] == RANDOM_MASKS:
         return False
@@ -260,8 +260,9 @@ def mask_gap(sampled: float, greedy: float, num_inputs: int, split: str = "test"
         return ""
     errors = {True: greedy, False: sampled}
     worse, better = sorted(errors, key=lambda kind: -errors[kind])
+    less = kind_in_words(better)
     return (
-        f"{in_words(worse)} masks have {100 * errors[worse]:.1f} % error, {in_words(better)} masks "
-        f"{100 * errors[better]:.1f} %, on {num_inputs:,} {split} inputs: take {in_words(better)} "
+        f"{kind_in_words(worse)} masks have {100 * errors[worse]:.1f} % error, {less} masks "
+        f"{100 * errors[better]:.1f} %, on {num_inputs:,} {split} inputs: take {less} "
         f"masks (deterministic={better}) or train longer"
     )

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.mask_words import BOTH, in_words
+from ccenv.base.mask_words import BOTH, kind_in_words
 from ccenv.base.registry import check_names
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.study import Part, Section
@@ -146,7 +146,7 @@ ABLATION_NOTE = (
     "Difference: the row's error minus the base's on test images, paired by seed, with Student's "
     "95 % interval: it matters where the interval does not hold 0. MACs with the policy's own."
 )
-NAMES = {greedy: f"{in_words(greedy)} masks" for greedy in BOTH}
+NAMES = {greedy: f"{kind_in_words(greedy)} masks" for greedy in BOTH}
 Points = Mapping[bool, Mapping[str, Point]]
 """`deterministic` -> label -> its runs as one point."""
 

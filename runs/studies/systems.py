@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.base.mask_words import BOTH, deterministic_of, in_words
+from ccenv.base.mask_words import BOTH, deterministic_of, kind_in_words
 from ccenv.runs.config.sweep import Cell
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.engine.sweep_runs import SweepRuns
@@ -148,7 +148,7 @@ def table_at(
     columns: Columns = {
         "agent": ("left", lambda line: line.name),
         "setting": ("left", lambda line: line.setting),
-        "masks": ("left", lambda line: in_words(line.deterministic)),
+        "masks": ("left", lambda line: kind_in_words(line.deterministic)),
         "seeds": ("left", lambda line: ", ".join(str(len(e)) for _, e in line.points)),
         **{f"at {c:.3f}": ("right .2%", functools.partial(at_cost, cost=c)) for c in costs},
     }

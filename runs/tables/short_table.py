@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import compress
 
-from ccenv.base.mask_words import in_words
+from ccenv.base.mask_words import kind_in_words
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
 from ccenv.runs.stats.verdict import crosses_shapings
@@ -151,7 +151,7 @@ def short_columns(rows: Sequence[Row]) -> Cells:
     columns: Columns = {
         "method": ("left", named),
         "bits" if has_bits else "error %": ("right", score),
-        **(kinds if {masks_of(row) for row in rows} - {"", in_words(False)} else {}),
+        **(kinds if {masks_of(row) for row in rows} - {"", kind_in_words(False)} else {}),
         "MACs": ("right ,.0f", lambda row: mean_in(row, "macs")),
         "vs random": ("right", lambda row: above_random(row, ".1%")),
         "cost": ("right .3f", lambda row: mean_in(row, "total_cost")),

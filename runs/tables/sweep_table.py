@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.files import write_whole
-from ccenv.base.mask_words import SHOWN, deterministic_of, in_words
+from ccenv.base.mask_words import SHOWN, deterministic_of, kind_in_words
 from ccenv.runs.stats.intervals import Interval, with_interval
 from ccenv.runs.stats.measures import BITS_NOTE, RANDOM_MASKS
 
@@ -56,7 +56,7 @@ def other_error(row: Row) -> str:
     shown = deterministic_of(row["masks"])
     if not row["learns"] or shown is None or not row.get("other_error"):
         return ""
-    return f"{100 * row['other_error']['mean']:.2f} {in_words(not shown)}"
+    return f"{100 * row['other_error']['mean']:.2f} {kind_in_words(not shown)}"
 
 
 def interval(row: Row, name: str) -> Any:

@@ -82,7 +82,7 @@ def build(
     split: Split,
     path: Path,
     *,
-    facts: Mapping[str, Any] | None = None,
+    said: Mapping[str, Any] | None = None,
     menus: Sequence[Sequence[str] | None] | None = None,
     limit: int | None = None,
     batch_size: int = 64,
@@ -101,7 +101,7 @@ def build(
             frozen or shipped weights; one that can be packed is packed, in a copy.
         split: inputs and labels, on the network's device.
         path: of the file; its folder is made where it is missing.
-        facts: fields of `Header` that only the caller knows: network, settings, dataset, split,
+        said: fields of `Header` that only the caller knows: network, settings, dataset, split,
             made_with.
         menus: see `menus_of`; None for all masks.
         limit: the first so many inputs; None for all.
@@ -128,7 +128,7 @@ def build(
     check_size(chosen, rows, most_bytes)
     plain: dict[str, Any] = {"network": "", "settings": {}, "dataset": "", "split": ""}
     header = Header(
-        **plain | dict(facts or {}),
+        **plain | dict(said or {}),
         weights=network_digest(network),
         gates=gates_of(network),
         menus=chosen,

@@ -106,9 +106,9 @@ class Outcomes:
                 f"{list(self.scores.shape)}, {len(self.costs)} and {len(self.kept)}"
             )
 
-    def of_images(self, inputs: Any) -> "Outcomes":
+    def of_images(self, images: Any) -> "Outcomes":
         """Of some inputs: a slice, a bool or an int array."""
-        return Outcomes(self.scores[inputs], self.costs, self.kept, self.num_units)
+        return Outcomes(self.scores[images], self.costs, self.kept, self.num_units)
 
 
 @dataclass(frozen=True)

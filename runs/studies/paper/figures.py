@@ -18,7 +18,7 @@ from ccenv.runs.engine.sweep_runs import SweepRuns
 from ccenv.runs.stats.cost_points import Point, make_point, times_in
 from ccenv.runs.stats.dense_comparison import dense_elsewhere, front_error
 from ccenv.runs.stats.intervals import mean_interval
-from ccenv.runs.stats.measures import Result, kind_of
+from ccenv.runs.stats.measures import Result, was_deterministic
 from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.tables.drawing import (
     COLORS,
@@ -174,7 +174,9 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
 def drawn_density(runs: Sequence[Result]) -> float:
     """Share of blocks that sampled masks keep on validation images, mean over seeds and layers."""
     verdicts = [one for run in runs for one in run["evaluations"]]
-    drawn = [one for one in verdicts if (one["split"], kind_of(one)) == ("validation", False)]
+    drawn = [
+        one for one in verdicts if (one["split"], was_deterministic(one)) == ("validation", False)
+    ]
     return float(np.mean([one["density"] for one in drawn]))
 
 

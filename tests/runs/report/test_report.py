@@ -496,8 +496,8 @@ def test_seeds_that_fell_into_different_habits_are_counted():
     densities = [[1.0], [0.0], [0.5], [0.0]]
     habits = row_file.habits_of([{}] * 4, densities)
     row = {"habits": habits, "seeds": range(4)}
-    in_words = "always on (1 of 4 seeds); always off (2 of 4 seeds)"
-    assert row_file.habits_in_words(row) == in_words
+    kind_in_words = "always on (1 of 4 seeds); always off (2 of 4 seeds)"
+    assert row_file.habits_in_words(row) == kind_in_words
     rows = [row, row | {"habits": {"always off": 4}}, row | {"habits": {}}]
     assert row_file.runs_fallen(rows) == {"always on": 1, "always off": 6}
 

@@ -61,7 +61,7 @@ def plain(tmp_path_factory):
 def made_of(make, factory):
     simulator, folder = simulator_of(make), factory.mktemp("tables")
     said = {"dataset": "mine", "split": "test", "settings": {"depth": 8}}
-    return simulator, built(simulator, folder, facts=said), folder / "t.safetensors"
+    return simulator, built(simulator, folder, said=said), folder / "t.safetensors"
 
 
 def simulator_of(make):
