@@ -73,6 +73,8 @@ def takes_draw(function: Made) -> Made:
     @functools.wraps(function)
     def called(*args: Any, **settings: Any) -> Any:
         if "draw" in settings:
+            if "deterministic" in settings:
+                raise TypeError("expected deterministic or the earlier draw, got both; leave draw")
             settings["deterministic"] = settings.pop("draw")
         if isinstance(word := settings.get("deterministic"), str):
             settings["deterministic"] = deterministic_of(word, EITHER)

@@ -419,6 +419,8 @@ def test_a_classifier_chooses_as_had_fewer_errors_on_validation_images(start, tm
         )
     with pytest.raises(ValueError, match="did you mean 'sampled'"):
         classifier(images, draw="sample")
+    with pytest.raises(TypeError, match="got both"):
+        classifier(images, draw="sampled", deterministic=True)
     with pytest.raises(ValueError, match="with a generator"):
         classifier(images, stream(1, "x"), deterministic=True)
 
