@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ccenv.base.mask_words import in_files
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
-from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
+from ccenv.networks.core.lowering import Affine, Blocks, operations_of
 from ccenv.networks.core.protocol import weights_of
 from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, WalkedInputs, walk_inputs
@@ -174,7 +174,7 @@ def network_view(network: Any) -> tuple[View | None, str]:
     """Weights of a network that the page can run, or None and why not."""
     count = sum(p.numel() for p in weights_of(network))
     still = "so blocks cannot be switched here; what is shown was computed by Python"
-    operations = () if why_not_lowered(network) else lowered(network).operations
+    operations = operations_of(network)
     maps = [one for one in operations if isinstance(one, Affine) and not one.tables]
     is_known = all(one.activation in (None, *ACTIVATIONS) for one in maps)
     if not maps or len(maps) < len(operations) or not is_known:

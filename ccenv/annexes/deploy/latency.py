@@ -2,18 +2,18 @@
 
 import functools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.annexes.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
-from ccenv.annexes.deploy.short_walk import OneRow, fuse_policy, look_and_compute, why_not_one_row
+from ccenv.annexes.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_written
+from ccenv.annexes.deploy.short_walk import OneRow, fuse_policy, has_single_rows, look_and_compute
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
 from ccenv.base.seeding import stream
-from ccenv.networks.core.lowering import Affine, Embed, lowered
+from ccenv.networks.core.lowering import Affine, Embed, Operation, operations_of
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.simulator.policy import Policy, as_policy
 from ccenv.simulator.rollout import simulator_of
@@ -93,25 +93,28 @@ def measure_latency(env: Any, policy: Policy, batch_size: int, *, repeats: int =
 
 def plain_passes(network: Any, batch_size: int) -> dict[str, Callable[[Tensor], object]]:
     """Ways to compute every block: "torch", and "compiled", in one call, where symbols are read."""
-    ways: dict[str, Callable[[Tensor], object]] = {"torch": plain_pass(network, batch_size)}
-    if reads_symbols(network):
+    operations = operations_of(network)
+    in_torch = plain_pass(operations, batch_size) or functools.partial(dense_forward, network)
+    ways: dict[str, Callable[[Tensor], object]] = {"torch": in_torch}
+    if reads_symbols(operations):
         ways["compiled"] = FusedClassifier(network, keep_all=True)
     return ways
 
 
-def plain_pass(network: Any, batch_size: int) -> Callable[[Tensor], Tensor]:
-    """Every block kept, as torch would compute it: linear layers on weights as torch keeps them.
+def plain_pass(
+    operations: Sequence[Operation], batch_size: int
+) -> Callable[[Tensor], Tensor] | None:
+    """Every block kept, with less between layers than the network's own walk has; None of others.
 
-    Of networks of symbols one compiled call is faster, see `plain_passes`.
+    One row of stages; linear layers on weights as torch keeps them.
     """
-    if batch_size == 1 and why_not_one_row(network) is None:
-        return functools.partial(OneRow(network), decide=lambda *_: True)
-    if why_not_fused(network) is not None:
-        return functools.partial(dense_forward, network)
-    first, *others = lowered(network).operations
-    maps = [layer for layer in (first, *others) if isinstance(layer, Affine)]
+    if batch_size == 1 and has_single_rows(operations):
+        return functools.partial(OneRow(operations), decide=lambda *_: True)
+    if why_not_written(operations) is not None:
+        return None
+    first, maps = operations[0], [layer for layer in operations if isinstance(layer, Affine)]
     if any(layer.tables for layer in maps):
-        return functools.partial(dense_forward, network)
+        return None
     layers = [
         (
             layer.weight.detach().contiguous(),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.annexes.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
+from ccenv.annexes.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_written
 from ccenv.annexes.simulator.context import affordable
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.mdp.choosers import (
@@ -33,8 +33,7 @@ from ccenv.networks.core.lowering import (
     Leave,
     Operation,
     StageGate,
-    lowered,
-    why_not_lowered,
+    operations_of,
 )
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.unrolled import played
@@ -92,15 +91,10 @@ of several blocks a mask, bool [1, num_blocks]."""
 
 
 class OneRow:
-    """A network, as it is packed now, for one input at a time; without gradients."""
+    """Stages of a network, as it was packed when it was lowered, for one input at a time."""
 
-    def __init__(self, network: Any) -> None:
-        """Takes the modules of a network that run now: pack it first."""
-        reason = why_not_one_row(network)
-        if reason is not None:
-            raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")
-        with torch.no_grad():
-            operations = lowered(network).operations
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        """Takes operations of which `has_single_rows` is true."""
         gates = [operation for operation in operations if not isinstance(operation, AlwaysRun)]
         self.stages = [
             operation.stage if isinstance(operation, StageGate) else None for operation in gates
@@ -142,14 +136,10 @@ class OneRow:
         return exit_look(early, x)
 
 
-def why_not_one_row(network: Any) -> str | None:
-    """Why a network has no single rows, None where it has."""
-    reason = why_not_lowered(network)
-    if reason is not None:
-        return reason
-    kinds = [type(operation) for operation in lowered(network).operations]
-    others = [kind.__name__ for kind in kinds if kind not in (AlwaysRun, StageGate, Leave)]
-    return f"it has no stages, but {others[0]}" if others else None
+def has_single_rows(operations: Sequence[Operation]) -> bool:
+    """Whether operations are stages and exits, of which `OneRow` takes one input at a time."""
+    kinds = (AlwaysRun, StageGate, Leave)
+    return bool(operations) and all(isinstance(operation, kinds) for operation in operations)
 
 
 Answer = tuple[Tensor, list[Tensor]]
@@ -166,7 +156,7 @@ class ShortWalk:
             check_rule(chooser, gate.num_blocks)
             check_maps(chooser, gate.look_size, gate.num_blocks)
         self.network, self.choosers = network, list(choosers)
-        self.one = OneRow(network)
+        self.one = OneRow(operations_of(network))
         self.num_blocks = num_blocks_of(network)
         self.draws = are_sampled(choosers)
         self.prepare: Callable[[Tensor], Tensor] | None = None
@@ -243,21 +233,14 @@ def fuse_policy(
     choosers = as_policy(policy).choosers(deterministic=deterministic)
     if choosers is None or type(observe) is not Observer:
         return None
-    if why_not_fused(network) is None:
-        look = LAST_SYMBOLS if reads_symbols(network) else "summary"
+    operations = operations_of(network)
+    if why_not_written(operations) is None:
+        look = LAST_SYMBOLS if reads_symbols(operations) else "summary"
         if observe.kind not in ("layer_input", look):
             return None
         return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
-    if observe.kind != "layer_input" or why_not_short(network, image_shape) is not None:
-        return None
-    return ShortWalk(network, choosers)
-
-
-def why_not_short(network: Any, image_shape: tuple[int, ...]) -> str | None:
-    """Why a network does not run in a `ShortWalk`, None where it does."""
-    if len(image_shape) != IMAGES:
-        return "its inputs are no images"
     kinds = {(p.device.type, p.dtype) for p in network.parameters()}
-    if kinds != {("cpu", torch.float32)}:
-        return "it is not float32 on the CPU"
-    return why_not_one_row(network)
+    is_plain = observe.kind == "layer_input" and kinds == {("cpu", torch.float32)}
+    if is_plain and len(image_shape) == IMAGES and has_single_rows(operations):
+        return ShortWalk(network, choosers)
+    return None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ccenv.networks.core.precision import dtype_of
@@ -149,6 +150,15 @@ def why_not_lowered(network: Any) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+@torch.no_grad()
+def operations_of(network: Any) -> tuple[Operation, ...]:
+    """Operations of a network; none of one that does not lower, see `why_not_lowered`."""
+    try:
+        return lowered(network).operations
+    except ValueError:
+        return ()
 
 
 def by_steps(network: Any) -> Lowered:

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.annexes.deploy.short_walk import OneRow, why_not_one_row
+from ccenv.annexes.deploy.short_walk import OneRow, has_single_rows
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.mdp.choosers import Chooser, mask_of
 from ccenv.networks.core.inference_copy import pack
+from ccenv.networks.core.lowering import Operation, operations_of
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark
 from ccenv.runs.lab.benchmarks.kernels import as_pass
@@ -88,13 +89,16 @@ def next_logits(
 
 
 def one_row_passes(
-    network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]], policies: Sequence[Tensor]
+    operations: Sequence[Operation],
+    inputs: Tensor,
+    pool: Sequence[Sequence[Tensor]],
+    policies: Sequence[Tensor],
 ) -> dict[str, Callable[[], Tensor]]:
     """The same for a single input by `deploy.short_walk`: "gated", "given" and "dense".
 
     A gate of one block is asked for a bit; masks are the pool's.
     """
-    one = OneRow(network)
+    one = OneRow(operations)
     choosers = [Chooser([(policy, None)], "sampled") for policy in policies]
     taken = [[bool(m) if m.shape[1] == 1 else m for m in masks] for masks in pool]
     generator = stream(0, "draws of single rows")
@@ -154,8 +158,9 @@ def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Pass
     if not training:
         passes["given"] = gated([])
     passes["dense"] = timed(network, functools.partial(dense_forward, network, inputs))
-    if batch == 1 and not training and why_not_one_row(network) is None:
-        single = one_row_passes(network, inputs, pool, policies)
+    operations = operations_of(network)
+    if batch == 1 and not training and has_single_rows(operations):
+        single = one_row_passes(operations, inputs, pool, policies)
         passes |= {name: timed(network, logits) for name, logits in single.items()}
     for name, module in modules.items():
         passes[name] = timed(module, functools.partial(module, inputs))

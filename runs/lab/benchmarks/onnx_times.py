@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ccenv.agents import AGENTS
 from ccenv.annexes.deploy.export import SkippingClassifier
-from ccenv.annexes.deploy.latency import plain_pass
+from ccenv.annexes.deploy.latency import plain_passes
 from ccenv.annexes.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.registry import resolve
@@ -126,7 +126,7 @@ def one_by_one(
     generator = None if classifier.deterministic else stream(0, "onnx times")
     blocks = sum(gate.num_blocks for gate in classifier.network.gates)
     uniforms = torch.rand(len(images), blocks, generator=stream(0, "onnx uniforms"))
-    plain, prepare = plain_pass(classifier.network, 1), classifier.prepare
+    plain, prepare = plain_passes(classifier.network, 1)["torch"], classifier.prepare
 
     def over(call: Callable[[Tensor, Tensor], object]) -> Callable[[], object]:
         pairs = itertools.cycle(zip(images.split(1), uniforms.split(1), strict=True))

@@ -12,11 +12,12 @@ import ccenv
 from ccenv.agents import AGENTS
 from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.annexes.deploy.fused.classifier import reads_symbols
-from ccenv.annexes.deploy.short_walk import why_not_short
+from ccenv.annexes.deploy.short_walk import has_single_rows
 from ccenv.base.masks import full_mask
 from ccenv.mdp.observations import OBSERVATIONS
 from ccenv.networks import NETWORKS
 from ccenv.networks.core.abilities import Norms, ability
+from ccenv.networks.core.lowering import operations_of
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
@@ -173,8 +174,9 @@ def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
     loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
     images, _ = simulator.data.batch(torch.arange(5))
     assert torch.equal(loaded(images), classifier(images))
-    is_short = why_not_short(loaded.network, loaded.image_shape) is None
-    if is_short or reads_symbols(loaded.network):
+    operations = operations_of(loaded.network)
+    is_short = len(loaded.image_shape) == 3 and has_single_rows(operations)
+    if is_short or reads_symbols(operations):
         fused = loaded.fuse()
         for image in images:
             torch.testing.assert_close(fused(image[None])[0], loaded(image[None]))

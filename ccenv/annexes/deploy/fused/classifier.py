@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import AnyChooser, Chooser, are_sampled, check_number
 from ccenv.mdp.observations import LAST_SYMBOLS
-from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation, lowered, why_not_lowered
+from ccenv.networks.core.lowering import (
+    Affine,
+    Blocks,
+    Embed,
+    Operation,
+    operations_of,
+    why_not_lowered,
+)
 from ccenv.sparse.cpu.addresses import MIN_SHARED_ROWS, share_rows
 from ccenv.sparse.linear import ACTIVATIONS
 
@@ -24,7 +31,7 @@ CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64
 
 def why_not_fused(network: Any) -> str | None:
     """Why a network cannot run in one compiled call, None where it can."""
-    return why_not_lowered(network) or why_not_written(lowered(network).operations)
+    return why_not_lowered(network) or why_not_written(operations_of(network))
 
 
 def why_not_written(operations: Sequence[Operation]) -> str | None:
@@ -41,9 +48,9 @@ def why_not_written(operations: Sequence[Operation]) -> str | None:
     return None if kinds == {("cpu", torch.float32)} else "it is not float32 on the CPU"
 
 
-def reads_symbols(network: Any) -> bool:
-    """Whether a network that runs in one compiled call reads symbols there."""
-    return why_not_fused(network) is None and isinstance(lowered(network).operations[0], Embed)
+def reads_symbols(operations: Sequence[Operation]) -> bool:
+    """Whether operations that run in one compiled call read symbols there."""
+    return why_not_written(operations) is None and isinstance(operations[0], Embed)
 
 
 class FusedClassifier:
@@ -81,14 +88,10 @@ class FusedClassifier:
         Raises:
             ValueError: if the network cannot be fused, or choosers do not fit it.
         """
-        reason = why_not_fused(network)
-        if reason is not None:
-            raise ValueError(f"cannot fuse {type(network).__name__}: {reason}")
-        operations = [
-            operation
-            for operation in lowered(network).operations
-            if isinstance(operation, Embed | Affine)
-        ]
+        lowered = operations_of(network)
+        if why_not_written(lowered) is not None:
+            raise ValueError(f"cannot fuse {type(network).__name__}: {why_not_fused(network)}")
+        operations = [one for one in lowered if isinstance(one, Embed | Affine)]
         maps = [operation for operation in operations if isinstance(operation, Affine)]
         self.stem = operations[0] if isinstance(operations[0], Embed) else None
         num_blocks = [operation.num_blocks for operation in maps if isinstance(operation, Blocks)]

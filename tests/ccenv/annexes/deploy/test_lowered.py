@@ -10,16 +10,16 @@ from torch.nn.functional import linear
 from torch.testing import assert_close
 
 from ccenv.annexes.deploy.fused.classifier import FusedClassifier, why_not_fused
-from ccenv.annexes.deploy.latency import plain_pass
+from ccenv.annexes.deploy.latency import plain_passes
 from ccenv.annexes.deploy.masked_form import MaskedForm
 from ccenv.annexes.deploy.onnx_file import executed
-from ccenv.annexes.deploy.short_walk import OneRow, ShortWalk, why_not_one_row, why_not_short
+from ccenv.annexes.deploy.short_walk import OneRow, ShortWalk, has_single_rows
 from ccenv.base.masks import mask_of_indices
 from ccenv.mdp.choosers import RULES, Chooser, ListChooser
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
 from ccenv.networks.core.inference_copy import pack
-from ccenv.networks.core.lowering import why_not_lowered
+from ccenv.networks.core.lowering import operations_of, why_not_lowered
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
 from tests.ccenv.networks import tiny
@@ -131,11 +131,11 @@ def short(network, choosers, observe, inputs, draws):
 
 
 BACK_ENDS = {
-    "compiled": (compiled, why_not_fused),
-    "graph": (as_graph, why_not_lowered),
-    "short": (short, why_not_one_row),
+    "compiled": (compiled, lambda network: why_not_fused(network) is None),
+    "graph": (as_graph, lambda network: why_not_lowered(network) is None),
+    "short": (short, lambda network: has_single_rows(operations_of(network))),
 }
-"""Name -> how it runs, and why it does not."""
+"""Name -> how it runs, and whether it does."""
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -150,8 +150,8 @@ def test_every_back_end_chooses_and_answers_as_the_network_gate_by_gate(name, ru
         seen = LAST_SYMBOLS if own is not None else kind
         observe = make_observer(seen, network, shape, inputs.dtype)
         choosers = choosers_of(network, observe, rule, hidden, own)
-        for back_end, (run, why_not) in BACK_ENDS.items():
-            if why_not(network) is not None or (back_end == "short" and kind != "layer_input"):
+        for back_end, (run, runs) in BACK_ENDS.items():
+            if not runs(network) or (back_end == "short" and kind != "layer_input"):
                 continue
             ran.add(back_end)
             # Single rows go another way in one of them.
@@ -188,14 +188,14 @@ def test_lists_of_blocks_are_looked_up_alike(num_keys):
 @pytest.mark.parametrize("name", ["resnet", "experts", "conv", "vit", "exits ueueu"])
 def test_one_row_with_everything_kept_is_the_dense_network(name):
     network, image = packed(name)
-    everything = OneRow(network)(image, lambda *_: True)
+    everything = OneRow(operations_of(network))(image, lambda *_: True)
     assert_close(everything, dense_forward(network, image))
-    assert torch.equal(plain_pass(network, 1)(image), everything)
+    assert torch.equal(plain_passes(network, 1)["torch"](image), everything)
 
 
 def test_of_one_row_what_is_skipped_is_not_computed():
     network, image = network_of("resnet"), inputs_of("resnet", 1)
-    one = OneRow(network)
+    one = OneRow(operations_of(network))
     clean = one(image, lambda gate, *_: gate != 1)
     for parameter in network.parts[1].body.parameters():
         parameter.fill_(torch.nan)
@@ -210,7 +210,7 @@ def test_of_one_row_nothing_is_asked_behind_an_exit():
         asked.append(gate)
         return gate != 1
 
-    answer = OneRow(network)(image, decide)
+    answer = OneRow(operations_of(network))(image, decide)
     masks = [torch.tensor([[gate != 1]]) for gate in range(5)]
     assert_close(answer, forward(network, image, masks))
     assert asked == [0, 1]
@@ -231,9 +231,9 @@ def test_networks_and_choosers_of_single_rows_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             ShortWalk(network, choosers)(image)
-    assert why_not_short(network, (24,)) == "its inputs are no images"
-    assert why_not_short(network.double(), (3, 8, 8)) == "it is not float32 on the CPU"
-    assert why_not_one_row(network.train()).endswith("in training mode, call eval() first")
+    assert has_single_rows(operations_of(network))
+    assert not has_single_rows(operations_of(network.train()))
+    assert not has_single_rows(operations_of(network_of("wide")))
 
 
 class Changed(GatedMLP):
