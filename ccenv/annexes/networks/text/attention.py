@@ -6,23 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from ccenv.annexes.networks.text.rows import Pair, Places, attend, copies_keys
 from ccenv.networks.stages.linear import Experts, scale_blocks
 from ccenv.sparse.linear import block_sparse_linear
-
-Pair = tuple[Tensor, Tensor]
-"""Keys and values, of rows [rows, heads, head_size] or of sequences [sequences, heads, length,
-head_size]."""
-Places = tuple[Tensor, Tensor]
-"""Which sequence each row reads, rising, and how many of its positions: int64 [rows] each."""
-
-
-def write_pair(cached: Pair, at: tuple[Any, ...], pair: Pair) -> None:
-    """Writes keys and values of positions into those of sequences, in the dtype of these.
-
-    Under autocast products have another dtype than a cache that was made before them.
-    """
-    for there, new in zip(cached, pair, strict=True):
-        there[at] = new.to(there.dtype)
 
 
 class CausalAttention(nn.Module):
@@ -36,26 +22,25 @@ class CausalAttention(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values: [..., width] -> [..., heads, head_size] each."""
-        projected = self.query_key_value(self.norm(x)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = projected.unbind(-3)
-        return query, key, value
+    def parts(self, x: Tensor) -> Tensor:
+        """Queries, keys and values: [..., width] -> [..., 3, heads, head_size]."""
+        projected: Tensor = self.query_key_value(self.norm(x))
+        return projected.unflatten(-1, (3, self.num_heads, -1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pair]:
-        """Sequences [n, length, width] -> the same, and their keys and values for `at`."""
-        query, key, value = (part.transpose(1, 2) for part in self.parts(x))
-        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
-        # Those of a head side by side: else each later position's products copy all of them.
-        pair = key.contiguous(), value.contiguous()
-        return x + self.output(mixed.transpose(1, 2).flatten(2)), pair
+        """Sequences [n, length, width] -> the same, and keys and values [n, length, heads, ...]."""
+        query, key, value = self.parts(x).unbind(-3)
+        mixed = scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), is_causal=True
+        )
+        return x + self.output(mixed.transpose(1, 2).flatten(2)), (key, value)
 
     def at(self, x: Tensor, cached: Pair, rows: Places) -> tuple[Tensor, Pair]:
         """Single positions [rows, width] -> the same, and their own keys and values.
 
         `cached` are keys and values of sequences, `rows` says which of them each row reads.
         """
-        parts = torch.stack(self.parts(x), dim=1)
+        parts = self.parts(x)
         return self.mixed(x, parts, cached, rows), (parts[:, 1], parts[:, 2])
 
     def mixed(self, x: Tensor, parts: Tensor, cached: Pair, rows: Places) -> Tensor:
@@ -114,58 +99,6 @@ class CausalAttention(nn.Module):
         return x + added + bias
 
 
-def attend(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
-    """Attention of single positions to earlier ones and to themselves: [rows, heads, head_size].
-
-    `parts` are queries, keys and values of the rows: [rows, 3, heads, head_size].
-    """
-    (keys, values), (sequence, place) = cached, rows
-    if not len(parts):
-        return parts[:, 0]
-    if copies_keys(parts, cached):
-        return read_by_row(parts, cached, rows)
-    # Rows of a sequence side by side, so that its keys are read once for all of them.
-    counts = sequence.bincount(minlength=len(keys))
-    slot = torch.arange(len(parts), device=parts.device) - (counts.cumsum(0) - counts)[sequence]
-    shape = len(keys), int(counts.max())
-    grid = parts.new_zeros(*shape, *parts.shape[1:]).index_put((sequence, slot), parts)
-    query, key, value = grid.permute(2, 0, 3, 1, 4).unbind(0)
-    length = int(place.max())
-    num_read = place.new_zeros(shape).index_put((sequence, slot), place)
-    is_read = torch.arange(length, device=parts.device) < num_read[:, None, :, None]
-    scores = query @ keys[:, :, :length].transpose(2, 3)
-    scores = scores.masked_fill(~is_read, -torch.inf)
-    # As products of matrices, so that they are counted.
-    own_score = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
-    shares = (torch.cat([scores, own_score], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-    mixed = shares[..., :length] @ values[:, :, :length]
-    mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
-    return mixed.transpose(1, 2)[sequence, slot]
-
-
-MOST_COPIED = 1 << 28
-"""Bytes of keys that rows on a GPU copy, each its own sequence's; there is as much of values."""
-
-
-def copies_keys(rows: Tensor, cached: Pair) -> bool:
-    """Whether rows copy the keys that they read, which a GPU need not be waited for."""
-    return rows.is_cuda and len(rows) * cached[0][0].nbytes <= MOST_COPIED
-
-
-def read_by_row(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
-    """What `attend` gives, row by row: shapes depend on no values."""
-    (keys, values), (sequence, place) = cached, rows
-    query, key, value = parts.unbind(1)
-    length = keys.shape[2]
-    is_read = torch.arange(length, device=parts.device) < place[:, None, None]
-    scores = (keys.index_select(0, sequence) @ query.unsqueeze(-1)).squeeze(-1)
-    scores = scores.masked_fill(~is_read, -torch.inf)
-    own_score = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
-    shares = (torch.cat([scores, own_score], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-    mixed = (shares[..., None, :length] @ values.index_select(0, sequence)).squeeze(-2)
-    return mixed + shares[..., length:] * value
-
-
 class Layer(nn.Module):
     """Attention and experts, of which masks choose."""
 
@@ -200,3 +133,22 @@ def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tens
     """Returns a bias where a unit is kept, scaled as the unit is: [width] -> [rows, width]."""
     bias = bias if weights is None else bias * weights
     return bias if mask is None else torch.where(mask, bias, 0.0)
+
+
+def run_numbers(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Rows that are run: int64. On a GPU all of them: to list those that keep, the host waits."""
+    if mask is None or x.is_cuda:
+        return torch.arange(len(x), device=x.device)
+    return mask[:, 0].nonzero().squeeze(1)
+
+
+def with_kept(
+    x: Tensor, numbers: Tensor, y: Tensor, mask: Tensor | None, weights: Tensor | None
+) -> Tensor:
+    """Features [rows, width], those of the rows that keep a layer behind it; gate values blend."""
+    before = x.index_select(0, numbers)
+    if weights is not None:
+        y = before + weights.index_select(0, numbers) * (y - before)
+    if mask is not None and x.is_cuda:
+        y = torch.where(mask, y, before)
+    return x.index_copy(0, numbers, y)

@@ -106,6 +106,21 @@ def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tup
     return tuple(parts)
 
 
+def parts_between(parts: Sequence[LayerPart]) -> tuple[tuple[LayerPart, ...], ...]:
+    """Parts that always run, before each gate and behind the last one.
+
+    >>> [len(parts) for parts in parts_between(layer_parts("heads", depth=2))]
+    [0, 1, 1]
+    """
+    between: list[list[LayerPart]] = [[]]
+    for part in parts:
+        if part.is_gate:
+            between.append([])
+        else:
+            between[-1].append(part)
+    return tuple(map(tuple, between))
+
+
 def part_macs(network: Model, part: LayerPart, length: Any, kept: Any) -> Any:
     """Returns the MACs of a part at the end of `length` positions, of so many kept blocks.
 
@@ -126,14 +141,14 @@ def part_macs(network: Model, part: LayerPart, length: Any, kept: Any) -> Any:
 
 def macs_before(network: Model, gate: int, length: Any) -> Any:
     """Returns the MACs of what always runs before a gate, or behind the last one."""
-    parts = sum(part_macs(network, part, length, 1) for part in network.parts_before(gate))
-    is_answer = gate == len(network.gates) or network.part(gate).is_exit
+    parts = sum(part_macs(network, part, length, 1) for part in network.between[gate])
+    is_answer = gate == len(network.gates) or network.decided[gate].is_exit
     return parts + (network.head_macs if is_answer else 0)
 
 
 def gate_macs(network: Model, gate: int, length: Any, kept: Any) -> Any:
     """Returns the MACs of a gate and of what always runs around it, as `part_macs`."""
-    part = network.part(gate)
+    part = network.decided[gate]
     spent = part_macs(network, part, length, kept) + macs_before(network, gate + 1, length)
     if part.is_exit:
         # Who stops leaves keys and values of all later layers.

@@ -30,13 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
-from ccenv.annexes.networks.text.attention import (
-    CausalAttention,
-    Pair,
-    attend,
-    copies_keys,
-    write_pair,
-)
+from ccenv.annexes.networks.text.attention import CausalAttention
+from ccenv.annexes.networks.text.rows import Pair, attend, by_head, copies_keys, write_pair
 from ccenv.annexes.networks.text.tokens import (
     Sequences,
     check_alone,
@@ -261,9 +256,10 @@ class PatchModel(PatchedNetwork):
         """What is read of symbols: int64 [..., context], int64 [...] -> [..., local_units]."""
         return relu(self.reads(self.embedding(symbols).flatten(-2)) + self.offsets(offset))
 
-    def parts(self, local: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys, values of symbols: [..., local_units] -> [..., heads, head_size] each."""
-        return self.aggregates(local).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+    def parts(self, local: Tensor) -> Tensor:
+        """Queries, keys, values of symbols: [..., local_units] -> [..., 3, heads, head_size]."""
+        projected: Tensor = self.aggregates(local)
+        return projected.unflatten(-1, (3, self.num_heads, -1))
 
     def played(
         self, inputs: Tensor, rule: Rule | None = None, *, alone: bool = False
@@ -284,7 +280,7 @@ class PatchModel(PatchedNetwork):
         place = torch.arange(length, device=windows.device)
         local = self.locally(windows[:, :, -self.context :], (place % size).expand(count, -1))
         by_patch = pad(local, (0, 0, 0, -length % size)).unflatten(1, (-1, size))
-        query, key, value = (part.transpose(2, 3) for part in self.parts(by_patch))
+        query, key, value = (part.transpose(2, 3) for part in self.parts(by_patch).unbind(-3))
         mixed = query + scaled_dot_product_attention(query, key, value, is_causal=True)
         tokens = mixed.transpose(2, 3).flatten(3).flatten(1, 2)[:, :length]
         tokens = tokens + self.places(place // size)
@@ -292,7 +288,7 @@ class PatchModel(PatchedNetwork):
         for layer in self.layers():
             x, entry = layer.attention(x)
             x = layer.feed(x)
-            entries.append(entry)
+            entries.append(by_head(entry))
         whole = torch.cat([self.first.expand(count, 1, -1), self.norm(x)], dim=1)
         # At the end of a patch its own context is there; elsewhere that of the patch before.
         contexts = whole[:, (place + 1) // size]
@@ -367,7 +363,7 @@ class PatchModel(PatchedNetwork):
             return self.placed(cache, sequence, place)
         patch, offset = place // self.patch_size, place % self.patch_size
         local = self.locally(inputs[:, -self.context :], offset)
-        parts = torch.stack(self.parts(local), dim=1)
+        parts = self.parts(local)
         numbers = sequence * -(-cache.local.shape[1] // self.patch_size) + patch
         keys, values = cache.symbols
         if not copies_keys(parts, cache.symbols):
@@ -484,10 +480,8 @@ def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | No
     keys, values = map(kept, cache.symbols)
     whole, contexts = kept(cache.whole), kept(cache.contexts)
     number = sequence * -(-network.window // network.patch_size) + patch
-    _, *pair_of_token = network.parts(hidden.local)
-    write_pair(
-        (keys, values), (number, slice(None), hidden.lag), (pair_of_token[0], pair_of_token[1])
-    )
+    _, key, value = network.parts(hidden.local).unbind(-3)
+    write_pair((keys, values), (number, slice(None), hidden.lag), (key, value))
     if network.may_end(cache):
         # Of all rows where all are at one place, which needs no look at the device.
         ends = slice(None) if cache.sequences.at is not None else network.ends_patch(place)

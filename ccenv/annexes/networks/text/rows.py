@@ -1,22 +1,29 @@
-"""Rows of `lm` and their caches: what positions of a sequence read, compute alone and leave.
+"""Rows of `lm` and their caches: what positions of a sequence read and leave.
 
 A sequence goes on position by position: a `Position` reads the `Cache` of its sequence, a step for
 each gate runs it under its own masks, and `Position.advanced` writes what it leaves into the cache.
+`AllPositions` of a sequence run at once, and read what those before them leave at the same layer.
 Of layers that positions skip as a whole, keys and values lie side by side, so that a position reads
 those of positions that have kept the layer, and no others: it is counted how many there are.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ccenv.annexes.networks.text.attention import Layer, Pair, Places, write_pair
-from ccenv.annexes.networks.text.parts import LayerPart, Model
+from ccenv.annexes.networks.text.parts import Model
 from ccenv.annexes.networks.text.tokens import Sequences
 from ccenv.networks.core.exit_state import Flow, leave
+
+Pair = tuple[Tensor, Tensor]
+"""Keys and values, of rows [rows, heads, head_size] or of sequences [sequences, heads, length,
+head_size]."""
+Places = tuple[Tensor, Tensor]
+"""Which sequence each row reads, rising, and how many of its positions: int64 [rows] each."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,28 @@ class Position:
         flat = self.sequence * values.shape[1] + self.place
         return values.flatten(0, 1).index_select(0, flat)
 
+    def with_pair(
+        self, layer: int, pair: Pair, numbers: Tensor | None = None, mask: Tensor | None = None
+    ) -> Self:
+        """Adds a layer's keys and values of those that are computed, [n, heads, head_size] each.
+
+        Of a layer that rows skip as a whole, `numbers`, int64 [n], says which of them these are,
+        and `mask`, bool [left, 1], which keep it.
+        """
+        if self.left is None:
+            return self
+        rows = self.running if numbers is None else self.running.index_select(0, numbers)
+        kept = None if mask is None or numbers is None else mask[:, 0].index_select(0, numbers)
+        return dataclasses.replace(self, left=(*self.left, NewPair(layer, rows, pair, kept)))
+
+    def read_at(self, layer: int, numbers: Tensor | None = None) -> tuple[Pair, Places]:
+        """What those that are computed, or some of them, read at a layer; see `attend`."""
+        rows = self.running if numbers is None else self.running.index_select(0, numbers)
+        sequence, num_read = (
+            part.index_select(0, rows) for part in (self.sequence, self.num_read(layer))
+        )
+        return self.cache.pairs[layer], (sequence, num_read)
+
     def num_read(self, layer: int) -> Tensor:
         """How many positions before its own each row can read at a layer: int64 [rows]."""
         return self.gathered(self.cache.counts[layer]) if self.cache.counts else self.place
@@ -176,6 +205,55 @@ class Position:
         return None if sequences.is_full(window) else after
 
 
+class AllPositions(Position):
+    """All positions of whole sequences; keys and values of a layer are read as soon as they are."""
+
+    @classmethod
+    def of(cls, cache: Cache, x: Tensor) -> Self:
+        """Those of an empty cache before all gates: features [sequences, length, width]."""
+        count, length, _ = x.shape
+        numbers = torch.arange(count * length, device=x.device)
+        return cls(cache, Flow(x, len(numbers)), numbers // length, numbers % length, numbers, x)
+
+    def with_pair(
+        self, layer: int, pair: Pair, numbers: Tensor | None = None, mask: Tensor | None = None
+    ) -> Self:
+        """See `Position`; those of a layer that positions skip are put side by side."""
+        if numbers is None or mask is None:
+            return self.noted(pairs=by_head(pair))
+        count, length, _ = self.x.shape
+        before = pad(mask.view(count, length).cumsum(dim=1), (1, 0))
+        num_read = before[:, :-1].flatten().index_select(0, numbers)
+        # What nobody reads goes behind all others.
+        slot = torch.where(mask.index_select(0, numbers)[:, 0], num_read, length)
+        at, room = (numbers // length, slot), (count, length + 1)
+        keys, values = (
+            part.new_zeros(*room, *part.shape[1:]).index_put(at, part)[:, :length] for part in pair
+        )
+        return self.noted(pairs=by_head((keys, values)), counts=before)
+
+    def noted(self, **more: Any) -> Self:
+        """With one more of some fields of its cache."""
+        fields: dict[str, Any] = {
+            name: (*getattr(self.cache, name), value) for name, value in more.items()
+        }
+        return dataclasses.replace(self, cache=dataclasses.replace(self.cache, **fields))
+
+    def following(self, running: Tensor) -> Position:
+        """The same as rows that follow their sequences; `running`, bool [positions], of them."""
+        network, none = self.cache.owner, self.cache.no_features()
+        gate, flow = len(self.cache.masks), Flow(none, len(self.place))
+        if any(part.is_exit for part in network.parts):
+            # On a GPU those that run are not listed: the host would wait.
+            listed = None if running.is_cuda else running.nonzero().squeeze(1)
+            goes = running if listed is None else None
+            flow = dataclasses.replace(flow, rows=listed, goes=goes)
+        position: Position = network.answered(
+            Position(self.cache, flow, self.sequence, self.place, self.running[:0], none, gate)
+        )
+        return position
+
+
 def empty_state(network: Model, inputs: Tensor) -> Cache:
     """The cache before the first position of sequences, one an input, with room for a window."""
     weight, heads = network.embedding.weight, network.blocks["heads"]
@@ -187,59 +265,6 @@ def empty_state(network: Model, inputs: Tensor) -> Cache:
     counted = [part for part in network.parts if part.is_layer]
     counts = tuple(inputs.new_zeros(len(inputs), network.window + 1) for _ in counted)
     return Cache(network, Sequences.begun(inputs), pairs, streams, counts=counts)
-
-
-def every_position(cache: Cache, running: Tensor) -> Position:
-    """All positions of sequences, before the gate that a cache has come to."""
-    network, (count, length) = cache.owner, cache.sequences.symbols.shape
-    numbers, none = torch.arange(count * length, device=running.device), cache.no_features()
-    flow = Flow(none, len(numbers))
-    if any(part.is_exit for part in network.parts):
-        # On a GPU those that run are not listed: the host would wait.
-        listed = None if running.is_cuda else running.nonzero().squeeze(1)
-        flow = Flow(none, len(numbers), rows=listed, goes=running if listed is None else None)
-    sequence, place, gate = numbers // length, numbers % length, len(cache.streams) - 1
-    hidden: Position = network.answered(
-        Position(cache, flow, sequence, place, numbers[:0], none, gate)
-    )
-    return hidden
-
-
-def run_rows(
-    network: Model,
-    part: LayerPart,
-    hidden: Position,
-    mask: Tensor | None = None,
-    weights: Tensor | None = None,
-    backend: str = "auto",
-) -> Position:
-    """Runs a part for the rows that differ; mask and weights are theirs."""
-    layer, x = network.layer(part.layer), hidden.x
-    if not len(x):
-        return hidden
-    if part.is_ffn:
-        x = layer.some_experts(x, mask, weights, backend, by_expert=part.by_block)
-        return dataclasses.replace(hidden, x=x)
-    cached, running = hidden.cache.pairs[part.layer], hidden.running
-    rows = (
-        hidden.sequence.index_select(0, running),
-        hidden.num_read(part.layer).index_select(0, running),
-    )
-    kept = None
-    if part.is_layer:
-        x, numbers, pair = run_kept(layer, x, cached, rows, mask, weights, backend)
-        running = running.index_select(0, numbers)
-        kept = None if mask is None else mask[:, 0].index_select(0, numbers)
-    elif part.is_gate:
-        # Later positions read keys and values, whether this one attends or not.
-        pair = layer.attention.keys_and_values(x)
-        x = layer.attention.some_heads(
-            x, pair, cached, rows, mask, weights, backend, by_head=part.by_block
-        )
-    else:
-        x, pair = layer.attention.at(x, cached, rows)
-    left = None if hidden.left is None else (*hidden.left, NewPair(part.layer, running, pair, kept))
-    return dataclasses.replace(hidden, x=x, left=left)
 
 
 def stop_rows(
@@ -259,48 +284,78 @@ def stop_rows(
     if left is not None:
         # Later positions read keys and values of later layers: of the features at the exit.
         stopped, x = hidden.running[~goes], hidden.x[~goes]
-        for number in range(network.part(hidden.gate - 1).layer + 1, network.parts[-1].layer + 1):
+        at = network.decided[hidden.gate - 1].layer
+        for number in range(at + 1, network.parts[-1].layer + 1):
             pair = network.layer(number).attention.keys_and_values(x)
             left = (*left, NewPair(number, stopped, pair))
     return dataclasses.replace(hidden, running=hidden.running[goes], x=hidden.x[goes], left=left)
 
 
-def run_kept(
-    layer: Layer,
-    x: Tensor,
-    cached: Pair,
-    rows: Places,
-    mask: Tensor | None,
-    weights: Tensor | None,
-    backend: str,
-) -> tuple[Tensor, Tensor, Pair]:
-    """Runs single positions that keep a layer: [rows, width] -> [rows, width].
+def by_head(pair: Pair) -> Pair:
+    """Keys and values as positions read them: [sequences, length, heads, ...] -> see `Pair`.
 
-    Returns:
-        Features, which rows were run, int64 [run], and keys and values of these.
+    Those of a head are side by side: else each later position's products copy all of them.
     """
-    numbers = run_numbers(x, mask)
-    few = x.index_select(0, numbers)
-    sequence, num_read = (values.index_select(0, numbers) for values in rows)
-    y, pair = layer.attention.at(few, cached, (sequence, num_read))
-    y = layer.some_experts(y, None, None, backend, by_expert=False)
-    return with_kept(x, numbers, y, mask, weights), numbers, pair
+    keys, values = (part.transpose(1, 2).contiguous() for part in pair)
+    return keys, values
 
 
-def run_numbers(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Rows that are run: int64. On a GPU all of them: to list those that keep, the host waits."""
-    if mask is None or x.is_cuda:
-        return torch.arange(len(x), device=x.device)
-    return mask[:, 0].nonzero().squeeze(1)
+def write_pair(cached: Pair, at: tuple[Any, ...], pair: Pair) -> None:
+    """Writes keys and values of positions into those of sequences, in the dtype of these.
+
+    Under autocast products have another dtype than a cache that was made before them.
+    """
+    for there, new in zip(cached, pair, strict=True):
+        there[at] = new.to(there.dtype)
 
 
-def with_kept(
-    x: Tensor, numbers: Tensor, y: Tensor, mask: Tensor | None, weights: Tensor | None
-) -> Tensor:
-    """Features [rows, width], those of the rows that keep a layer behind it; gate values blend."""
-    before = x.index_select(0, numbers)
-    if weights is not None:
-        y = before + weights.index_select(0, numbers) * (y - before)
-    if mask is not None and x.is_cuda:
-        y = torch.where(mask, y, before)
-    return x.index_copy(0, numbers, y)
+def attend(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
+    """Attention of single positions to earlier ones and to themselves: [rows, heads, head_size].
+
+    `parts` are queries, keys and values of the rows: [rows, 3, heads, head_size].
+    """
+    (keys, values), (sequence, place) = cached, rows
+    if not len(parts):
+        return parts[:, 0]
+    if copies_keys(parts, cached):
+        return read_by_row(parts, cached, rows)
+    # Rows of a sequence side by side, so that its keys are read once for all of them.
+    counts = sequence.bincount(minlength=len(keys))
+    slot = torch.arange(len(parts), device=parts.device) - (counts.cumsum(0) - counts)[sequence]
+    shape = len(keys), int(counts.max())
+    grid = parts.new_zeros(*shape, *parts.shape[1:]).index_put((sequence, slot), parts)
+    query, key, value = grid.permute(2, 0, 3, 1, 4).unbind(0)
+    length = int(place.max())
+    num_read = place.new_zeros(shape).index_put((sequence, slot), place)
+    is_read = torch.arange(length, device=parts.device) < num_read[:, None, :, None]
+    scores = query @ keys[:, :, :length].transpose(2, 3)
+    scores = scores.masked_fill(~is_read, -torch.inf)
+    # As products of matrices, so that they are counted.
+    own_score = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
+    shares = (torch.cat([scores, own_score], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    mixed = shares[..., :length] @ values[:, :, :length]
+    mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
+    return mixed.transpose(1, 2)[sequence, slot]
+
+
+MOST_COPIED = 1 << 28
+"""Bytes of keys that rows on a GPU copy, each its own sequence's; there is as much of values."""
+
+
+def copies_keys(rows: Tensor, cached: Pair) -> bool:
+    """Whether rows copy the keys that they read, which a GPU need not be waited for."""
+    return rows.is_cuda and len(rows) * cached[0][0].nbytes <= MOST_COPIED
+
+
+def read_by_row(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
+    """What `attend` gives, row by row: shapes depend on no values."""
+    (keys, values), (sequence, place) = cached, rows
+    query, key, value = parts.unbind(1)
+    length = keys.shape[2]
+    is_read = torch.arange(length, device=parts.device) < place[:, None, None]
+    scores = (keys.index_select(0, sequence) @ query.unsqueeze(-1)).squeeze(-1)
+    scores = scores.masked_fill(~is_read, -torch.inf)
+    own_score = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
+    shares = (torch.cat([scores, own_score], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    mixed = (shares[..., None, :length] @ values.index_select(0, sequence)).squeeze(-2)
+    return mixed + shares[..., length:] * value

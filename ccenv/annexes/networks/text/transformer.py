@@ -32,23 +32,27 @@ transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 21
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
-from ccenv.annexes.networks.text.attention import Layer, Pair
-from ccenv.annexes.networks.text.parts import GATES, LayerPart, gate_macs, layer_parts, part_unread
+from ccenv.annexes.networks.text.attention import Layer, run_numbers, with_kept
+from ccenv.annexes.networks.text.parts import (
+    GATES,
+    LayerPart,
+    gate_macs,
+    layer_parts,
+    part_unread,
+    parts_between,
+)
 from ccenv.annexes.networks.text.rows import (
+    AllPositions,
     Cache,
     Position,
     empty_state,
-    every_position,
-    run_numbers,
-    run_rows,
     stop_rows,
-    with_kept,
 )
 from ccenv.annexes.networks.text.tokens import (
     check_alone,
@@ -74,6 +78,7 @@ from ccenv.networks.core.protocol import (
 )
 from ccenv.sparse.routes import hides_skipped
 
+AnyPosition = TypeVar("AnyPosition", bound=Position)
 INITIAL_STD = 0.1
 """Of embeddings of symbols and of places."""
 
@@ -160,8 +165,8 @@ class LanguageModel(GatedNetwork):
         self.keys_and_values_macs = 2 * width**2
         self.loss_weight, self.repeats = loss_weight, repeats
         self.parts = layer_parts(gates, depth, repeats)
-        places = [place for place, part in enumerate(self.parts) if part.is_gate]
-        self.places_of_gates = (*places, len(self.parts))
+        self.decided = tuple(part for part in self.parts if part.is_gate)
+        self.between = parts_between(self.parts)
         self.blocks = dict.fromkeys(GATES, 1) | {"heads": num_heads, "experts": num_experts}
         self.gates = tuple(
             Gate(
@@ -170,8 +175,7 @@ class LanguageModel(GatedNetwork):
                 look_size=width + (num_classes if part.is_exit else 0),
                 skipped=part.skipped,
             )
-            for part in self.parts
-            if part.is_gate
+            for part in self.decided
         )
         everything = enumerate(self.num_blocks)
         self.dense_macs = sum(gate_macs(self, gate, window, kept) for gate, kept in everything)
@@ -182,18 +186,9 @@ class LanguageModel(GatedNetwork):
         assert isinstance(layer, Layer)
         return layer
 
-    def part(self, gate: int) -> LayerPart:
-        """What a gate decides."""
-        return self.parts[self.places_of_gates[gate]]
-
-    def parts_before(self, gate: int) -> tuple[LayerPart, ...]:
-        """Parts that always run between the gate before and a gate, or behind the last gate."""
-        first = self.places_of_gates[gate - 1] + 1 if gate else 0
-        return self.parts[first : self.places_of_gates[gate]]
-
     def is_exit(self, gate: int) -> bool:
         """Whether a gate is one."""
-        return gate < len(self.gates) and self.part(gate).is_exit
+        return gate < len(self.gates) and self.decided[gate].is_exit
 
     def start(self, inputs: Tensor) -> Position:
         """See `GatedNetwork.start`: all rows follow the masks of their sequences."""
@@ -260,12 +255,12 @@ class LanguageModel(GatedNetwork):
             hides = hides and hidden.left is None
             return self._ahead(stop_rows(self, hidden, mask, weights, hides=hides))
         mask, weights = (None if m is None else m.index_select(0, running) for m in (mask, weights))
-        return self._ahead(run_rows(self, self.part(gate), hidden, mask, weights, backend))
+        return self._ahead(run_part(self, self.decided[gate], hidden, mask, weights, backend))
 
     def _ahead(self, hidden: Position) -> Position:
         """Runs what always runs before the next gate for rows that differ; see `answered`."""
-        for part in self.parts_before(hidden.gate):
-            hidden = run_rows(self, part, hidden)
+        for part in self.between[hidden.gate]:
+            hidden = run_part(self, part, hidden)
         return self.answered(hidden)
 
     def answered(self, hidden: Position) -> Position:
@@ -290,7 +285,7 @@ class LanguageModel(GatedNetwork):
 
         At an exit what it would answer stands before them. Rows that have stopped show zeros.
         """
-        part, flow = self.part(gate), hidden.flow
+        part, flow = self.decided[gate], hidden.flow
         if part.is_exit:
             early, _ = self.early_answer(gate, hidden)
             return flow.of_all(exit_look(early, flow.x))
@@ -313,7 +308,7 @@ class LanguageModel(GatedNetwork):
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; attention by the position's own length."""
         hidden = hidden.repeated(rows_each(len(hidden.place), len(mask)))
-        num_read = hidden.num_read(self.part(gate).layer)
+        num_read = hidden.num_read(self.decided[gate].layer)
         spent = gate_macs(self, gate, num_read + 1, mask.sum(dim=1))
         return hidden.flow.of_all(hidden.flow.of_running(spent))
 
@@ -329,136 +324,109 @@ class LanguageModel(GatedNetwork):
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `Owns`."""
         nothing = torch.zeros(self.gates[gate].num_blocks, dtype=torch.bool)
-        owned = part_unread(self, self.part(gate), nothing)
+        owned = part_unread(self, self.decided[gate], nothing)
         return [weight for weight, _ in owned if isinstance(weight, nn.Parameter)]
 
     def unread_entries(self, off: Sequence[Tensor]) -> Unread:
         """See `Owns`: of the rows' own positions; what they read of others is there."""
-        pairs = (part_unread(self, self.part(gate), blocks) for gate, blocks in enumerate(off))
+        pairs = (
+            part_unread(self, part, blocks) for part, blocks in zip(self.decided, off, strict=True)
+        )
         return [entries for unread in pairs for entries in unread]
+
+
+def run_part(
+    network: LanguageModel,
+    part: LayerPart,
+    hidden: AnyPosition,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
+    backend: str = "auto",
+) -> AnyPosition:
+    """Runs a part for the rows that are computed; mask and weights are theirs.
+
+    Keys and values come first, because all positions of a sequence read each other's. Without a
+    gate and a mask all rows attend.
+    """
+    layer, x = network.layer(part.layer), hidden.x.flatten(0, -2)
+    if not len(x):
+        return hidden
+    if part.is_ffn:
+        y = layer.some_experts(x, mask, weights, backend, by_expert=part.by_block)
+    elif part.is_layer:
+        numbers = run_numbers(x, mask)
+        few = x.index_select(0, numbers)
+        parts = layer.attention.parts(few)
+        hidden = hidden.with_pair(part.layer, (parts[:, 1], parts[:, 2]), numbers, mask)
+        y = layer.attention.mixed(few, parts, *hidden.read_at(part.layer, numbers))
+        y = layer.some_experts(y, None, None, backend, by_expert=False)
+        y = with_kept(x, numbers, y, mask, weights)
+    elif part.is_gate or mask is not None:
+        # Later positions read keys and values, whether this one attends or not.
+        keys, values = layer.attention.keys_and_values(hidden.x)
+        hidden = hidden.with_pair(part.layer, (keys, values))
+        pair = keys.flatten(0, -3), values.flatten(0, -3)
+        y = layer.attention.some_heads(
+            x, pair, *hidden.read_at(part.layer), mask, weights, backend, by_head=part.by_block
+        )
+    elif isinstance(hidden, AllPositions):
+        y, pair = layer.attention(hidden.x)
+        hidden = hidden.with_pair(part.layer, pair)
+    else:
+        y, pair = layer.attention.at(x, *hidden.read_at(part.layer))
+        hidden = hidden.with_pair(part.layer, pair)
+    return dataclasses.replace(hidden, x=y.view(hidden.x.shape))
 
 
 def run_sequences(network: LanguageModel, inputs: Tensor, rule: Rule | None) -> Cache:
     """Runs the sequences of inputs under a rule: int64 [rows, window]."""
     cache = Cache(network, sequences_of(inputs, network.missing))
-    symbols, shape = cache.sequences.symbols, cache.sequences.symbols.shape
+    symbols = cache.sequences.symbols
     if rule is not None:
         inputs = windows_of(symbols, network.window, network.missing).flatten(0, 1)
-    x = network.embedding(symbols) + network.places.weight[: shape[1]]
+    x = network.embedding(symbols) + network.places.weight[: symbols.shape[1]]
+    hidden = AllPositions.of(cache, x)
     # Padding keeps no block: a NaN of an unused one must not reach the attention.
     running, may_have_stopped = cache.sequences.is_there.flatten(), False
     for part in network.parts:
-        mask, weights = running[:, None], None
+        x, mask, weights = hidden.x, running[:, None], None
         if part.is_gate:
-            cache = dataclasses.replace(cache, streams=(*cache.streams, x))
-            action = action_at(cache, rule, inputs, running)
+            hidden = hidden.noted(streams=x)
+            action = action_at(hidden, rule, inputs, running)
             mask = as_mask(action, network.blocks[part.kind]) & mask
             weights = gate_values_of(action)
             executed = mask if weights is None else mask * weights
-            masks = (*cache.masks, executed.unflatten(0, tuple(shape)))
-            cache = dataclasses.replace(cache, masks=masks)
+            hidden = hidden.noted(masks=executed.unflatten(0, symbols.shape))
         if part.is_exit:
             running, may_have_stopped = mask[:, 0], True
             continue
-        if part.is_layer:
-            layer = network.layer(part.layer)
-            x, new_pair, before = run_kept_of_sequences(layer, x, mask, weights)
-            pairs, counts = (*cache.pairs, new_pair), (*cache.counts, before)
-            cache = dataclasses.replace(cache, pairs=pairs, counts=counts)
-            continue
-        y, pair = run_whole(
-            network, part, x, mask, weights, chooses=part.is_gate or may_have_stopped
-        )
-        if pair is not None:
-            cache = dataclasses.replace(cache, pairs=(*cache.pairs, pair))
-        # Features of a position that has stopped are copied up: later layers make its keys
-        # and values of them.
-        x = torch.where(running.view(*shape, 1), y, x) if may_have_stopped else y
-    return dataclasses.replace(cache, streams=(*cache.streams, x))
+        chooses = part.is_gate or part.is_ffn or may_have_stopped
+        hidden = run_part(network, part, hidden, mask if chooses else None, weights)
+        if may_have_stopped:
+            # Features of a position that has stopped are copied up: later layers make its keys
+            # and values of them.
+            copied = torch.where(running.view(*symbols.shape, 1), hidden.x, x)
+            hidden = dataclasses.replace(hidden, x=copied)
+    return hidden.noted(streams=hidden.x).cache
 
 
-def run_whole(
-    network: LanguageModel,
-    part: LayerPart,
-    x: Tensor,
-    mask: Tensor,
-    weights: Tensor | None,
-    *,
-    chooses: bool,
-) -> tuple[Tensor, Pair | None]:
-    """Runs a part of whole sequences, [sequences, length, width]; an attention's keys and values.
-
-    Mask and weights are those of all positions; without `chooses` every position attends.
-    """
-    layer, flat = network.layer(part.layer), x.flatten(0, 1)
-    if part.is_ffn:
-        y = layer.some_experts(flat, mask, weights, "auto", by_expert=part.by_block)
-        return y.view(x.shape), None
-    if not chooses:
-        mixed: tuple[Tensor, Pair] = layer.attention(x)
-        return mixed
-    key, value = layer.attention.keys_and_values(x)
-    pair_of_rows = key.flatten(0, 1), value.flatten(0, 1)
-    pair = key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
-    numbers = torch.arange(len(flat), device=x.device)
-    rows = numbers // x.shape[1], numbers % x.shape[1]
-    y = layer.attention.some_heads(
-        flat, pair_of_rows, pair, rows, mask, weights, "auto", by_head=part.by_block
-    )
-    return y.view(x.shape), pair
-
-
-def action_at(cache: Cache, rule: Rule | None, inputs: Tensor, running: Tensor) -> Tensor:
-    """Returns the action of every position at the gate that a cache has come to.
+def action_at(hidden: AllPositions, rule: Rule | None, inputs: Tensor, running: Tensor) -> Tensor:
+    """Returns the action of every position at the next gate.
 
     Without a rule it is a hash of the symbol for experts, and everything else kept. `running`,
     bool [positions], says which are there and have not stopped.
     """
-    network, symbols = cache.owner, cache.sequences.symbols.flatten()
-    gate = len(cache.streams) - 1
+    network, gate = hidden.cache.owner, len(hidden.cache.masks)
+    symbols, blocks = hidden.cache.sequences.symbols.flatten(), network.gates[gate].num_blocks
     if rule is not None:
         with torch.no_grad():
-            return in_own_dtype(rule, gate, every_position(cache, running), inputs)
-    blocks = network.gates[gate].num_blocks
-    if network.part(gate).kind != "experts":
+            return in_own_dtype(rule, gate, hidden.following(running), inputs)
+    if network.decided[gate].kind != "experts":
         return full_mask(len(symbols), blocks, symbols.device)
     first = symbols[:, None] * network.num_kept
     kept = (first + torch.arange(network.num_kept, device=first.device)) % blocks
     mask = torch.zeros(len(symbols), blocks, dtype=torch.bool, device=first.device)
     return mask.scatter(1, kept, value=True)
-
-
-def run_kept_of_sequences(
-    layer: Layer, x: Tensor, mask: Tensor, weights: Tensor | None
-) -> tuple[Tensor, Pair, Tensor]:
-    """Runs the positions of whole sequences, [sequences, length, width], that keep a layer.
-
-    Args:
-        layer: of which positions.
-        x: features before it.
-        mask: bool [sequences * length, 1].
-        weights: gate values [sequences * length, 1], or None.
-
-    Returns:
-        Features, keys and values, and how many there are before each place and behind the last:
-        int64 [sequences, length + 1].
-    """
-    (count, length), flat = x.shape[:2], x.flatten(0, 1)
-    before = pad(mask.view(count, length).cumsum(dim=1), (1, 0))
-    numbers = run_numbers(flat, mask)
-    few, sequence = flat.index_select(0, numbers), numbers // length
-    num_read = before[:, :-1].flatten().index_select(0, numbers)
-    parts = torch.stack(layer.attention.parts(few), dim=1)
-    # What nobody reads goes behind all others.
-    slot = torch.where(mask.index_select(0, numbers)[:, 0], num_read, length)
-    room = parts.new_zeros(count, length + 1, *parts.shape[2:])
-    keys, values = (
-        room.index_put((sequence, slot), part)[:, :length].transpose(1, 2).contiguous()
-        for part in (parts[:, 1], parts[:, 2])
-    )
-    y = layer.attention.mixed(few, parts, (keys, values), (sequence, num_read))
-    y = layer.some_experts(y, None, None, "auto", by_expert=False)
-    return with_kept(flat, numbers, y, mask, weights).view(x.shape), (keys, values), before
 
 
 lm = LanguageModel
