@@ -74,7 +74,7 @@ def folder(tmp_path, monkeypatch):
     """An empty folder, as a reader's; modules that its files define are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     # Times are no law's.
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    monkeypatch.setattr(run, "latencies", lambda plan, env, agent: [])
     monkeypatch.syspath_prepend(str(tmp_path))
     # A page sets it; what it is now comes back.
     was = os.environ.get("CCENV_DATA")

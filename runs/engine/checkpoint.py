@@ -5,6 +5,7 @@ under another name first, and removed when the result is written. The previous o
 case the last one is damaged.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.store.folder import CHECKPOINT
 from ccenv.runs.store.provenance import versions
-from ccenv.runs.tensorboard.names import curves_folder
 from ccenv.runs.tensorboard.tracking import event_files
 from ccenv.simulator.resume import restore_simulator, simulator_state
 
@@ -46,44 +46,51 @@ def one_before(path: Path) -> Path:
     return path.with_name(PREVIOUS)
 
 
-def read_checkpoint(plan: Plan) -> dict[str, Any] | None:
-    """The last sound checkpoint of an interrupted run, or None; says why one cannot be used."""
-    last = checkpoint_path(plan.folder())
-    damaged = False
-    for path in (last, one_before(last)):
-        try:
-            checkpoint = load_tree(path)
-            same = checkpoint["program"] == same_program(plan)
-        except FileNotFoundError:
-            continue
-        except (ValueError, KeyError, TypeError) as error:
-            warn(f"the checkpoint {path} is damaged: {error}")
-            damaged = True
-            continue
-        sizes = checkpoint["curves"].get("tracker", {}).get("sizes", {}) if same else {}
-        curves = curves_folder(plan)
-        here = {path.name: path.stat().st_size for path in event_files(curves)}
-        if short := [name for name, size in sizes.items() if here.get(name, 0) < size]:
-            warn(f"{', '.join(short)} in {curves} holds less than {path} knows: it was cut")
-            damaged = True
-            continue
-        if same:
-            return dict(checkpoint)
-        warn(f"code or libraries have changed since {path} was written, the run starts over")
-        return None
-    if damaged:
-        warn("no sound checkpoint is left, the run starts over")
-    return None
-
-
 class Keeper:
-    """Writes a run's checkpoint now and then."""
+    """A run's checkpoints: read, written now and then, removed."""
 
-    def __init__(self, plan: Plan, agent: Agent, every: int) -> None:
-        """Prepares; `every` is the images between two checkpoints, 0 for none."""
-        self.plan, self.agent, self.every = plan, agent, every
-        self.path = checkpoint_path(plan.folder())
+    def __init__(self, agent: Agent, path: Path, program: Mapping[str, Any], every: int) -> None:
+        """Prepares.
+
+        Args:
+            agent: whose state is kept, and its simulator's.
+            path: see `checkpoint_path`.
+            program: see `same_program`.
+            every: images between two checkpoints, 0 for none.
+        """
+        self.agent, self.path, self.program, self.every = agent, path, program, every
         self.kept_at = 0
+
+    def read(self, curves: Path) -> dict[str, Any] | None:
+        """The last sound checkpoint of an interrupted run, or None; says why one cannot be used.
+
+        Args:
+            curves: folder of its event files.
+        """
+        damaged = False
+        for path in (self.path, one_before(self.path)):
+            try:
+                checkpoint = load_tree(path)
+                same = checkpoint["program"] == self.program
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError) as error:
+                warn(f"the checkpoint {path} is damaged: {error}")
+                damaged = True
+                continue
+            sizes = checkpoint["curves"].get("tracker", {}).get("sizes", {}) if same else {}
+            here = {path.name: path.stat().st_size for path in event_files(curves)}
+            if short := [name for name, size in sizes.items() if here.get(name, 0) < size]:
+                warn(f"{', '.join(short)} in {curves} holds less than {path} knows: it was cut")
+                damaged = True
+                continue
+            if same:
+                return dict(checkpoint)
+            warn(f"code or libraries have changed since {path} was written, the run starts over")
+            return None
+        if damaged:
+            warn("no sound checkpoint is left, the run starts over")
+        return None
 
     def is_due(self, images_seen: int) -> bool:
         """Whether it is time; never for a run that would end before the next checkpoint."""
@@ -96,7 +103,7 @@ class Keeper:
         """
         try:
             tree = {
-                "program": same_program(self.plan),
+                "program": self.program,
                 "images_seen": images_seen,
                 "curves": curves,
                 "agent": self.agent.state(),
@@ -104,7 +111,8 @@ class Keeper:
             }
             self.write(tree)
         except (CannotStoreError, TypeError) as error:
-            warn(f"{self.plan.agent} cannot be resumed, an interrupted run starts over: {error}")
+            name = self.program["agent"]
+            warn(f"{name} cannot be resumed, an interrupted run starts over: {error}")
             self.every = 0
         except OSError as error:
             warn(f"no checkpoint after {images_seen:,} images, the run goes on: {error}")
@@ -124,10 +132,6 @@ class Keeper:
         self.agent.load_state(checkpoint["agent"])
         restore_simulator(self.agent.simulator, checkpoint["simulator"])
         self.agent.images_done = self.kept_at = checkpoint["images_seen"]
-        warn(
-            f"goes on after {self.kept_at:,} of {self.plan.program.images:,} images: "
-            f"{self.path.parent.parent}"
-        )
 
     def remove(self) -> None:
         """Removes the checkpoints of a run whose result is written, and what kills left half."""

@@ -103,15 +103,11 @@ def told_as(
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, messages):
-            raise kind(in_a_line(error)) from error
-        raise
     except Exception as error:
-        place = error_place(error)
-        if isinstance(error, messages) and (is_refusal(error) or not place):
+        place, of_system = error_place(error), isinstance(error, OSError | SafetensorError)
+        if isinstance(error, messages) and (of_system or is_refusal(error) or not place):
             raise kind(in_a_line(error)) from error
-        if plan.has_own_code:
+        if of_system or plan.has_own_code:
             raise
         if agent is not None:
             check_learned_finite(plan, agent)

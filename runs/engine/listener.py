@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,6 @@ from ccenv.agents.base import Agent
 from ccenv.base.snapshot import CannotStoreError
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.errors import CannotStartError, warn
-from ccenv.runs.engine.metadata import Tail
 from ccenv.runs.engine.prepare import PreparedRun
 from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
@@ -66,32 +65,68 @@ class Best:
         self.at, self.error, self.tree = state["at"], state["error"], state["tree"]
 
 
+SHARE = 0.1
+"""Of a run's images: its end."""
+COST = "episode/compute_cost"
+PRICES = ("reward/price", "agent/multiplier")
+"""Where a reward, or an agent, with a cost limit says its multiplier."""
+
+
+@dataclasses.dataclass
+class Tail:
+    """Averages the last tenth of a run; a resumed one continues from the same fields."""
+
+    num_images: int
+    """of the whole run."""
+    before: int = 0
+    """images of the updates so far."""
+    images: int = 0
+    """those of them in the last tenth."""
+    cost: float = 0.0
+    """sum of these images' compute costs."""
+    price: float | None = None
+    """the last multiplier."""
+
+    def add(self, images_seen: int, scalars: Mapping[str, float]) -> None:
+        """Takes one update's scalars; an update counts if its images end in the last tenth."""
+        images, self.before = images_seen - self.before, images_seen
+        if images_seen > self.num_images * (1 - SHARE) and COST in scalars:
+            self.images += images
+            self.cost += images * scalars[COST]
+        self.price = next((scalars[n] for n in PRICES if n in scalars), self.price)
+
+    def numbers(self) -> dict[str, float | None]:
+        """For a result: mean compute cost of the last tenth, and the last multiplier.
+
+        Each is None if there was none, for example in a run without updates.
+        """
+        mean = self.cost / self.images if self.images else None
+        return {"compute_cost": mean, "price": self.price}
+
+
 class Listener:
     """Called after each update: writes curves, and evaluates on validation images at intervals."""
 
-    def __init__(self, prepared: PreparedRun, tracker: Tracker, bar: Any) -> None:
-        """Prepares; `start` or `resume` comes next."""
-        self.prepared, self.tracker, self.bar = prepared, tracker, bar
-        self.plan, self.agent, self.keeper = prepared.plan, prepared.agent, prepared.keeper
-        plan = prepared.plan
-        self.every = int(plan.program.eval_every or 1)
+    def __init__(self, run: PreparedRun, tracker: Tracker, bar: Any) -> None:
+        """Writes the verdict on the untrained agent, or goes on with an interrupted run's curves.
+
+        The tracker has those already.
+        """
+        program = run.plan.program
+        self.run, self.tracker, self.bar = run, tracker, bar
+        self.every = int(program.eval_every or 1)
         self.validated_at = 0
         self.last: Evaluation | None = None
         self.images_seen, self.seconds_learned = 0, 0.0
-        self.seconds = 0.0
+        self.seconds, self.seconds_before = 0.0, 0.0
         self.timed: list[tuple[int, float]] = []
-        self.begun, self.seconds_before = time.perf_counter(), 0.0
         self.curve: list[dict[str, Any]] = []
-        self.tail = Tail(plan.program.images)
-        self.best = Best(self.agent) if plan.program.keep_best else None
-
-    def start(self) -> None:
-        """Writes the verdict on the untrained agent."""
-        self.last = first = self.prepared.first
-        self.curve = [{"images_seen": 0, **first.numbers()}]
-        self.tracker.evaluation(0, first)
-        if self.best is not None:
-            self.best.see(0, first)
+        self.tail = Tail(program.images)
+        self.best = Best(run.agent) if program.keep_best else None
+        if run.resumed is None:
+            self.take(0, run.first)
+        else:
+            self.resume(run.resumed)
         self.begun = time.perf_counter()
 
     def state(self) -> dict[str, Any]:
@@ -106,13 +141,12 @@ class Listener:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Goes on with the curves of an interrupted run; its tracker has those already."""
+        """Goes on from what `state` gave."""
         self.validated_at, self.curve = state["judged_at"], state["curve"]
         self.tail = Tail(**state["tail"])
         self.seconds_before = state["seconds"]
         if self.best is not None:
             self.best.resume(state["best"])
-        self.begun = time.perf_counter()
 
     @property
     def learning_seconds(self) -> float:
@@ -127,45 +161,47 @@ class Listener:
             self.say_hours()
         if self.tracker.is_due(images_seen):
             steps = images_seen * self.tracker.steps_of_image
-            scalars = of_optimizers(self.agent) | scalars
+            scalars = of_optimizers(self.run.agent) | scalars
             scalars["time/fps"] = steps / self.learning_seconds
         self.tracker.rollout(images_seen, scalars)
         if self.bar is not None:
             self.bar.update(images_seen - self.bar.n)
         if images_seen - self.validated_at >= self.every:
             self.validate(images_seen)
-        if self.keeper.is_due(images_seen):
+        if self.run.keeper.is_due(images_seen):
             self.keep(images_seen)
 
     def say_hours(self) -> None:
         """Says how long learning takes, if that is more than an hour."""
         (first, begun), (last, now) = self.timed[0], self.timed[-1]
-        left = self.plan.program.images - last
+        left = self.run.plan.program.images - last
         if len(self.timed) == TIMED and (now - begun) * left > HOUR * (last - first):
             hours = (now - begun) * left / (last - first) / HOUR
-            warn(f"{self.plan.agent} learns for about {hours:,.1f} hours")
+            warn(f"{self.run.plan.agent} learns for about {hours:,.1f} hours")
 
     def validate(self, images_seen: int) -> None:
         """Validates."""
         started = time.perf_counter()
-        self.last = self.validation()
-        self.curve.append({"images_seen": images_seen, **self.last.numbers()})
-        self.tracker.evaluation(images_seen, self.last)
-        self.validated_at = images_seen
-        if self.best is not None:
-            self.best.see(images_seen, self.last)
+        self.take(images_seen, self.validation())
         self.seconds += time.perf_counter() - started
 
-    def validation(self) -> Evaluation:
+    def take(self, images_seen: int, validation: Evaluation) -> None:
+        """Takes a verdict on the agent as it is now."""
+        self.last, self.validated_at = validation, images_seen
+        self.curve.append({"images_seen": images_seen, **validation.numbers()})
+        self.tracker.evaluation(images_seen, validation)
+        if self.best is not None:
+            self.best.see(images_seen, validation)
+
+    def validation(self, split: str = "validation") -> Evaluation:
         """Verdict on the agent as it is now; the same whenever it is asked for."""
-        seed = self.plan.program.seed
-        return evaluate(self.prepared.env, self.agent, split="validation", seed=seed)
+        return evaluate(self.run.env, self.run.agent, split=split, seed=self.run.plan.program.seed)
 
     def keep(self, images_seen: int) -> None:
         """Writes a checkpoint."""
         curves = self.state()
         started = time.perf_counter()
-        self.keeper.keep(images_seen, curves)
+        self.run.keeper.keep(images_seen, curves)
         self.seconds += time.perf_counter() - started
 
     def finish(self, images_seen: int) -> list[Evaluation]:
@@ -175,8 +211,8 @@ class Listener:
         """
         self.images_seen, self.seconds_learned = images_seen, self.learning_seconds
         if images_seen == 0:
-            simulator = self.agent.simulator
-            rollout = collect_rollout(simulator, self.agent, self.agent.generator)
+            agent = self.run.agent
+            rollout = collect_rollout(agent.simulator, agent, agent.generator)
             self.tracker.rollout(0, episode_curves(rollout.means))
         if images_seen == 0 or images_seen > self.validated_at:
             self.validate(images_seen)
@@ -184,7 +220,7 @@ class Listener:
             self.best.put_back()
             self.last = None
         last = self.last or self.validation()
-        test = evaluate(self.prepared.env, self.agent, seed=self.plan.program.seed)
+        test = self.validation("test")
         self.tracker.finish(images_seen, test, self.curve)
         return [test, last]
 

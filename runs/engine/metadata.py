@@ -1,18 +1,18 @@
 """Metadata of a result: what it says in addition to its four verdicts.
 
-Who ran what, where and on what; verdicts at a grid of a context's cost weights or budgets; what
-episodes cost at the end of training.
+Who ran what, where and on what; its measured time; verdicts at a grid of a context's cost weights
+or budgets.
 """
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ccenv.agents.base import Agent
 from ccenv.base.earlier_settings import earlier_of
+from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import weights_of
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
@@ -21,6 +21,9 @@ from ccenv.simulator.evaluate import evaluate_context
 
 if TYPE_CHECKING:
     from ccenv.annexes.simulator.context import Range
+
+OBLIVIOUS = "oblivious"
+"""A setting under which nothing is skipped: what would be timed and exported is another program."""
 
 
 def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
@@ -59,52 +62,21 @@ def facts_of(env: Any, agent: Agent) -> dict[str, Any]:
     }
 
 
-def latencies(env: Any, agent: Agent) -> list[dict[str, Any]]:
-    """Measured time of one image and of 256; none of agents that search on the true label."""
-    if agent.uses_labels:
+def latencies(plan: Plan, env: Any, agent: Agent) -> list[dict[str, Any]]:
+    """Measured time of one image and of 256, if it is asked for and something is skipped.
+
+    None of agents that search on the true label.
+    """
+    wanted = plan.program.latency
+    if wanted is None:
+        # Of a tiny network kernels would compile for longer than the run takes.
+        wanted = env.simulator.network.dense_macs > SMALL_MACS
+    is_input = plan.environment["episode"] == "input"
+    if not wanted or not is_input or OBLIVIOUS in plan.environment or agent.uses_labels:
         return []
     from ccenv.annexes.deploy.latency import measure_latency
 
     return [dataclasses.asdict(measure_latency(env, agent, size)) for size in (1, 256)]
-
-
-SHARE = 0.1
-"""Of a run's images: its end."""
-COST = "episode/compute_cost"
-PRICES = ("reward/price", "agent/multiplier")
-"""Where a reward, or an agent, with a cost limit says its multiplier."""
-
-
-@dataclasses.dataclass
-class Tail:
-    """Averages the last tenth of a run; a resumed one continues from the same fields."""
-
-    num_images: int
-    """of the whole run."""
-    before: int = 0
-    """images of the updates so far."""
-    images: int = 0
-    """those of them in the last tenth."""
-    cost: float = 0.0
-    """sum of these images' compute costs."""
-    price: float | None = None
-    """the last multiplier."""
-
-    def add(self, images_seen: int, scalars: Mapping[str, float]) -> None:
-        """Takes one update's scalars; an update counts if its images end in the last tenth."""
-        images, self.before = images_seen - self.before, images_seen
-        if images_seen > self.num_images * (1 - SHARE) and COST in scalars:
-            self.images += images
-            self.cost += images * scalars[COST]
-        self.price = next((scalars[n] for n in PRICES if n in scalars), self.price)
-
-    def numbers(self) -> dict[str, float | None]:
-        """For a result: mean compute cost of the last tenth, and the last multiplier.
-
-        Each is None if there was none, for example in a run without updates.
-        """
-        mean = self.cost / self.images if self.images else None
-        return {"compute_cost": mean, "price": self.price}
 
 
 NUM_VALUES = 5

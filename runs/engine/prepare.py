@@ -1,6 +1,5 @@
 """Prepares a run: a plan -> its environment and agent, from the start or from a checkpoint."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ccenv.base.files import write_whole
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.command import command_line
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint
+from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path, same_program
 from ccenv.runs.engine.errors import CannotStartError, told_as, warn
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
@@ -41,53 +40,56 @@ class PreparedRun:
 
     plan: Plan
     """what is run."""
-    options: Options
-    """how."""
     env: BlockSelectionVectorEnv
     """with the agent's settings."""
     agent: Agent
     """as it was at the checkpoint, if there is one."""
     first: Evaluation
     """verdict before training."""
+    folder: Path
+    """where settings, checkpoint and result are written."""
+    curves: Path
+    """where curves are written."""
     keeper: Keeper
     """writes checkpoints."""
-    curves: dict[str, Any] | None = None
-    """state of the curves at the checkpoint, None of a run that starts."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the run writes."""
-        return self.plan.folder()
+    resumed: dict[str, Any] | None
+    """state of the listener at the checkpoint, None of a run that starts."""
 
 
 def prepare(plan: Plan, options: Options) -> PreparedRun:
     """Builds, and goes on from the checkpoint that is there, or clears the folder."""
-    folder = plan.folder()
-    unfinished = options.resume and run_folder.read_result(folder) is None
-    checkpoint = read_checkpoint(plan) if unfinished else None
-    prepared = build_run(plan, options)
-    if checkpoint is not None:
-        try:
-            prepared.keeper.resume(checkpoint)
-            return dataclasses.replace(prepared, curves=checkpoint["curves"])
-        except (ValueError, KeyError, RuntimeError) as error:
-            warn(f"the checkpoint in {folder} does not fit, the run starts over: {error}")
-            prepared.keeper.remove()
-            torch.manual_seed(plan.program.seed)
-            return prepare(plan, options)
-    curves = curves_folder(plan, options.shared)
-    run_folder.begin(folder, curves, plan.config())
-    if dropped := run_folder.drop_orphans(curves.parent):
-        warn(f"curves of runs whose folders are gone were removed: {first_names(dropped)}")
-    write_whole(folder / run_folder.COMMAND, command_line(plan) + "\n")
-    return prepared
-
-
-def build_run(plan: Plan, options: Options | None = None) -> PreparedRun:
-    """Environment, agent and its evaluation before training, which an agent must be able to do."""
-    options = options or Options()
+    env, agent, first = build_run(plan)
     every = options.checkpoint_every
     every = int(plan.program.eval_every or 1) if every is None else every
+    folder = plan.folder()
+    keeper = Keeper(agent, checkpoint_path(folder), same_program(plan), every)
+    # Late: a name that is free is taken by writing there.
+    curves = curves_folder(plan, options.shared)
+    with told_as(CannotStartError, plan, (ValueError, OSError)):
+        run_folder.refuse_links([curves.parent])
+        run_folder.check_unlinked(curves)
+    unfinished = options.resume and run_folder.read_result(folder) is None
+    checkpoint = keeper.read(curves) if unfinished else None
+    if checkpoint is None:
+        run_folder.begin(folder, curves, plan.config())
+        if dropped := run_folder.drop_orphans(curves.parent):
+            warn(f"curves of runs whose folders are gone were removed: {first_names(dropped)}")
+        write_whole(folder / run_folder.COMMAND, command_line(plan) + "\n")
+        return PreparedRun(plan, env, agent, first, folder, curves, keeper, None)
+    try:
+        keeper.resume(checkpoint)
+        resumed = checkpoint["curves"]
+    except (ValueError, KeyError, RuntimeError) as error:
+        warn(f"the checkpoint in {folder} does not fit, the run starts over: {error}")
+        keeper.remove()
+        torch.manual_seed(plan.program.seed)
+        return prepare(plan, options)
+    warn(f"goes on after {keeper.kept_at:,} of {plan.program.images:,} images: {folder}")
+    return PreparedRun(plan, env, agent, first, folder, curves, keeper, resumed)
+
+
+def build_run(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+    """Environment, agent and its evaluation before training, which an agent must be able to do."""
     seed = plan.program.seed
     with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
         check_own_network(plan)
@@ -102,7 +104,7 @@ def build_run(plan: Plan, options: Options | None = None) -> PreparedRun:
                 f"expected {plan.agent} to build its parameters in __init__, got "
                 f"{first_names(sorted(later))} later, which no file could give back"
             )
-    return PreparedRun(plan, options, env, agent, first, Keeper(plan, agent, every))
+    return env, agent, first
 
 
 def check_own_network(plan: Plan) -> None:

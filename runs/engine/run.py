@@ -11,7 +11,6 @@ import torch
 from ccenv.agents.base import Agent
 from ccenv.base.given_files import read_json
 from ccenv.base.mask_words import BOTH
-from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.runs.config.plan import OLDER, Plan, code_digests
 from ccenv.runs.engine.errors import (
     CannotStartError,
@@ -21,7 +20,12 @@ from ccenv.runs.engine.errors import (
     warn,
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
-from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
+from ccenv.runs.engine.metadata import (
+    OBLIVIOUS,
+    description_of,
+    latencies,
+    verdicts_of_context,
+)
 from ccenv.runs.engine.prepare import Options, PreparedRun, prepare
 from ccenv.runs.stats.measures import mask_gap
 from ccenv.runs.store import folder as run_folder
@@ -29,13 +33,9 @@ from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program
 from ccenv.runs.store.seal import check_result_of
 from ccenv.runs.store.untrusted_files import EXPORTED
-from ccenv.runs.tensorboard.names import curves_folder
 from ccenv.runs.tensorboard.tracking import FOLDER, Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.policy import Policy
-
-OBLIVIOUS = "oblivious"
-"""A setting under which nothing is skipped: what would be timed and exported is another program."""
 
 
 def run(
@@ -64,19 +64,16 @@ def run(
         CannotStartError: before anything is written, if the plan cannot be carried out, or the
             result to be returned was edited.
     """
-    target, options = plan.folder(), options or Options()
+    folder = plan.folder()
     try:
-        run_folder.check_writable(target)
-        run_folder.check_unlinked(target)
-        curves = curves_folder(plan, options.shared)
-        run_folder.refuse_links([curves.parent])
-        run_folder.check_unlinked(curves)
-        run_folder.lock_path(target)
+        run_folder.check_writable(folder)
+        run_folder.check_unlinked(folder)
+        run_folder.lock_path(folder)
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
-    with run_folder.locked(target, wait), torch_settings(plan.program):
+    with run_folder.locked(folder, wait), torch_settings(plan.program):
         result = result_here(plan) if reuse else None
-        return result or execute(plan, options)
+        return result or execute(plan, options or Options())
 
 
 def warn_of_masks(result: Mapping[str, Any]) -> None:
@@ -112,7 +109,6 @@ def execute(plan: Plan, options: Options) -> dict[str, Any]:
     prepared = prepare(plan, options)
     env, agent, folder = prepared.env, prepared.agent, prepared.folder
     listener, last = learn(prepared)
-    check_learned_finite(plan, agent)
     evaluations = all_verdicts(env, agent, plan.program.seed, last)
     result = {
         **description_of(plan, env, agent),
@@ -124,7 +120,7 @@ def execute(plan: Plan, options: Options) -> dict[str, Any]:
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
         "block_use": block_use_of(last[0]),
-        "latency": latencies(env, agent) if is_timed(prepared) else [],
+        "latency": latencies(plan, env, agent),
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     # What a replay needs: policy, network, and the masks that were evaluated.
@@ -165,37 +161,25 @@ def all_verdicts(
     return tuple(verdicts)
 
 
-def is_timed(prepared: PreparedRun) -> bool:
-    """Whether seconds are measured at the end: if they are asked for and something is skipped."""
-    plan = prepared.plan
-    asked = plan.program.latency
-    # Of a tiny network kernels would compile for longer than the run takes.
-    wanted = prepared.env.simulator.network.dense_macs > SMALL_MACS if asked is None else asked
-    is_input = plan.environment["episode"] == "input"
-    return wanted and is_input and OBLIVIOUS not in plan.environment
-
-
-def learn(prepared: PreparedRun) -> tuple[Listener, list[Evaluation]]:
+def learn(run: PreparedRun) -> tuple[Listener, list[Evaluation]]:
     """Learns to the last image, and evaluates what was learned on test and validation images."""
-    plan, agent, curves = prepared.plan, prepared.agent, prepared.curves
+    plan, agent = run.plan, run.agent
     with (
         told_as(StoppedError, plan, agent=agent),
         closing(
             Tracker(
-                curves_folder(plan),
-                plan.config() | {FOLDER: str(prepared.folder)},
+                run.curves,
+                plan.config() | {FOLDER: str(run.folder)},
                 agent.simulator,
-                curves and curves["tracker"],
+                run.resumed and run.resumed["tracker"],
             )
         ) as tracker,
         progress_bar(plan) as bar,
     ):
-        listener = Listener(prepared, tracker, bar)
-        if curves is None:
-            listener.start()
-        else:
-            listener.resume(curves)
-        return listener, listener.finish(agent.learn(plan.program.images, listener))
+        listener = Listener(run, tracker, bar)
+        last = listener.finish(agent.learn(plan.program.images, listener))
+    check_learned_finite(plan, agent)
+    return listener, last
 
 
 def export(plan: Plan, agent: Agent) -> None:

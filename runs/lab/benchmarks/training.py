@@ -93,7 +93,7 @@ def make_agents(training: Training) -> dict[str, Agent]:
         MASKED: make_plan(training.agent, {**gated, "network": f"{__name__}:MaskedDenseMLP"}),
         DENSE: make_plan("dense", {**training.settings, **training.dense}),
     }
-    agents = {route: build_run(plan).agent for route, plan in plans.items()}
+    agents = {route: build_run(plan)[1] for route, plan in plans.items()}
     if training.start_density is not None:
         for route in (KERNELS, MASKED):
             keep_from_the_start(agents[route], training.start_density)

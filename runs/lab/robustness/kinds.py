@@ -21,7 +21,7 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.checkpoint import checkpoint_path
+from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path, same_program
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.engine.prepare import Options, build_run
 from ccenv.runs.engine.recordings import record_sweep, recording_of
@@ -94,9 +94,9 @@ def of_a_checkpoint(plan: Plan, folder: Path) -> Kind:
     """The checkpoint of a run that has not begun to learn."""
     plan = dataclasses.replace(plan, program=dataclasses.replace(plan.program, log_dir=str(folder)))
     plan.folder().mkdir(parents=True)
-    build_run(plan).keeper.keep(0, {})
-
+    _, agent, _ = build_run(plan)
     path = checkpoint_path(plan.folder())
+    Keeper(agent, path, same_program(plan), every=1).keep(0, {})
     # Whoever resumes is told what this raises, and takes the one before or starts anew.
     return Kind(path, lambda: digest_of_tree(load_tree(path)))
 

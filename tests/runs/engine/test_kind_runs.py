@@ -2,11 +2,13 @@
 
 import functools
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from ccenv.annexes.deploy import latency
 from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.annexes.simulator.context import read_context
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
@@ -80,7 +82,15 @@ KINDS = {
         MLP | {"num_kept": 2, "concurrent": "unsafe", "images": 2560, "batch_size": 16},
     ),
 }
-TIMED = [{"batch_size": 1, "milliseconds": 1.0, "speedup": 1.0}]
+
+
+@dataclass(frozen=True)
+class Timed:
+    batch_size: int
+    milliseconds: float = 1.0
+    speedup: float = 1.0
+
+
 HIDDEN = ("prices and one trace", "slots", "over sequences")
 """Kinds whose blocks tell nothing, or that answer with a sequence: neither timed nor exported."""
 
@@ -105,7 +115,7 @@ def trained(tmp_path_factory):
     (place / "book.txt").write_bytes(b"abcdefgh\n" * 200)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_DATA", str(place))
-        patch.setattr(run, "latencies", lambda env, agent: TIMED)
+        patch.setattr(latency, "measure_latency", lambda env, agent, size: Timed(size))
 
         @functools.cache
         def carry_out(kind):
@@ -126,7 +136,7 @@ def test_a_run_of_every_kind_stands_and_leaves_a_classifier_where_something_is_s
     assert [row.problems for row in rows] == [(), ()]
     assert {row.policy for row in rows} == {"replayed"}
     assert rows[0].basis["memory_bytes"] == "recomputed"
-    assert result["latency"] == ([] if kind in HIDDEN else TIMED)
+    assert result["latency"] == ([] if kind in HIDDEN else [asdict(Timed(1)), asdict(Timed(256))])
     file = folder / "checkpoint" / "classifier.safetensors"
     if kind in HIDDEN:
         assert not file.exists()

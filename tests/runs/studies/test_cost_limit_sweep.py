@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
-from ccenv.runs.engine.metadata import Tail
+from ccenv.runs.engine.listener import Tail
 from ccenv.runs.report.tables import limit_table
 
 

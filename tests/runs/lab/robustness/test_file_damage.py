@@ -6,7 +6,7 @@ from ccenv.runs.lab.robustness.kinds import kinds
 
 
 def test_a_damaged_file_of_any_kind_is_noticed_or_read_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    monkeypatch.setattr(run, "latencies", lambda plan, env, agent: [])
     bad = {}
     for name, kind in kinds(tmp_path).items():
         came, found = harm_many(kind, 25, seed=0)
