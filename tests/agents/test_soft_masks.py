@@ -162,12 +162,19 @@ def test_a_block_takes_its_first_rows_up_to_its_capacity(kept, capacity):
 @pytest.mark.parametrize("scaled", [False, True])
 def test_capacity_drops_rows_in_training_only_and_balances_by_what_was_chosen(scaled):
     agent = router(scaled=scaled, capacity=1.0, balance_weight=1.0)
+    layer = agent.scores.last(0)
+    seen = agent.simulator.on_split("train", 256).begin(torch.arange(256))
+    # About a quarter of the rows choose the first block, all others the second.
     with torch.no_grad():
-        agent.scores.last(0).bias[1] = 9.0
+        layer.weight[1:], layer.bias[0] = 0, 0
+        layer.bias.copy_(torch.tensor([-agent.scores(seen, 0)[:, 0].quantile(0.75), 0, -1, -1]))
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
-    assert rollout.masks[0, :, 1].tolist() == [True] * 8 + [False] * 24
-    assert rollout.masks[0].sum() == 8
-    assert agent.update(rollout)["balance"] == pytest.approx(4, rel=0.01)
+    scores = agent.scores(rollout.observations[0], 0)
+    chosen = torch.nn.functional.one_hot(scores.argmax(dim=1), 4).bool()
+    assert torch.equal(rollout.masks[0], within_capacity(chosen, 1.0))
+    assert rollout.masks[0, :, 1].sum() == 8 < chosen[:, 1].sum() < 32
+    shares = chosen.float().mean(dim=0) * scores.softmax(dim=1).mean(dim=0)
+    assert agent.update(rollout)["balance"] == pytest.approx(4 * shares.sum().item(), rel=1e-5)
     assert agent.simulator.update_network()["network_loss"] == pytest.approx(
         float(rollout.nll.mean()), rel=1e-5
     )
