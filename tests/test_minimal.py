@@ -290,6 +290,26 @@ def test_a_whole_training_has_the_cores_curve_and_verdict(
         assert cost == pytest.approx(verdict.compute_cost, abs=1e-3)
 
 
+FEWER = [
+    (
+        test_a_policy_of_a_seed_samples_the_cores_masks_and_has_its_gradient_of_any_returns,
+        Reinforce,
+    ),
+    (test_a_policy_of_a_seed_samples_the_cores_masks_and_has_its_gradient_of_any_returns, Condnet),
+    (test_the_vector_environment_is_the_cores_episode_after_episode, None),
+    (test_a_whole_training_has_the_cores_curve_and_verdict, Reinforce),
+    (test_a_whole_training_has_the_cores_curve_and_verdict, Condnet),
+]
+"""Laws above that take fewer examples in the suite, and their agent."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("law", "kind"), FEWER)
+def test_a_law_of_fewer_examples_holds_with_100(law, kind, monkeypatch):
+    monkeypatch.setattr(law, "_hypothesis_internal_use_settings", settings.default)
+    law(**({"kind": kind} if kind else {}))
+
+
 def test_the_digits_are_the_cores():
     for (inputs, labels), split in zip(minimal.bundled_digits(), ("train", "test"), strict=True):
         expected = load_split("digits", split)
