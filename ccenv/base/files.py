@@ -1,11 +1,15 @@
 """Files that a reader sees whole or not at all, and content with a checksum: arrays, and JSON.
 
 Arrays or tensors, and texts <-> safetensors with SHA-256; torch is imported for tensors only.
+
+JSON carries a seal, so that an altered number is noticed. It tells damage and careless edits, and
+is no signature: who forges a result can make another; `ccenv validate` recomputes what it says.
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -134,7 +138,7 @@ def check_sha256(path: str | Path, expected: str, actual: str) -> None:
 
 
 SEAL = "sha256"
-"""Under which name it stands in a result."""
+"""Under which name a seal stands in JSON."""
 LENGTH = 24
 """Hexadecimal digits of a seal."""
 
@@ -154,3 +158,50 @@ def seal_of(content: Mapping[str, Any]) -> str:
 def without(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Content with one name left out."""
     return {other: value for other, value in content.items() if other != name}
+
+
+def check_seal(content: Any, where: str) -> Any:
+    """Refuses content that is not as it was sealed; what has no seal is older than seals are.
+
+    Unless another name holds the checksum of all the rest: then the seal's own name was damaged.
+
+    >>> check_seal(sealed({"error": 0.5}), "a.json")["error"]
+    0.5
+    """
+    if isinstance(content, Mapping) and SEAL in content:
+        plain = without(content, SEAL)
+        if seal_of(plain) != content[SEAL]:
+            raise edited(where, f"content with the checksum {seal_of(plain)}", content[SEAL])
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            has_form = isinstance(value, str) and len(value) == LENGTH
+            if has_form and seal_of(without(content, name)) == value:
+                raise edited(where, f"the checksum under the name {SEAL!r}", name)
+    return content
+
+
+def edited(where: str, expected: str, got: Any) -> ValueError:
+    """The error for a result that was edited or damaged."""
+    return ValueError(
+        f"{where}: expected {expected}, got {got!r}; the file was edited or damaged: put it back "
+        "as it was, or delete it and run again"
+    )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that a reader sees all of it or none."""
+    write_whole(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def finite(content: Any) -> Any:
+    """Copies nested dicts and lists with null for numbers that are not finite, as JSON wants it."""
+    if isinstance(content, Mapping):
+        return {str(key): finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON with its seal."""
+    write_json(path, sealed(finite(content)))

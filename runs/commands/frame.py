@@ -15,8 +15,8 @@ from typing import Any, NoReturn, cast
 
 from safetensors import SafetensorError
 
+from ccenv.base.files import finite
 from ccenv.base.trust import check_trust
-from ccenv.runs.store import json_file
 
 Main = Callable[..., int]
 """A program: words of the command line (those of this process if none) -> an exit status."""
@@ -145,7 +145,7 @@ def at_least(smallest: int, text: str) -> int:
 
 def print_json(value: Any) -> None:
     """Prints what `--json` asks for: null for numbers that are not finite."""
-    print(json.dumps(json_file.finite(value), indent=2), flush=True)
+    print(json.dumps(finite(value), indent=2), flush=True)
 
 
 def replace_unprintable() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from ccenv.annexes.mask_table import write_table
 from ccenv.annexes.mask_table.table import SHIPPED, opened_table, small
+from ccenv.base.files import write_sealed
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.store import json_file
 from ccenv.runs.tables import mask_table
 from ccenv.runs.tables.mask_table import all_masks_text, size_text
 from ccenv.runs.tables.short_table import print_text
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = mask_table.show_table(options.table, options.choose)
         if options.record is not None:
             result = mask_table.as_result(table, options.record.stem)
-            json_file.write_sealed(options.record, result)
+            write_sealed(options.record, result)
         if options.json:
             print(json.dumps(table, indent=2))
         else:

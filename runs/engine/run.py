@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ccenv.agents.base import Agent
+from ccenv.base.files import write_sealed
 from ccenv.base.given_files import read_json
 from ccenv.base.mask_words import BOTH
 from ccenv.runs.config.plan import OLDER, Plan, code_digests
@@ -29,9 +30,9 @@ from ccenv.runs.engine.metadata import (
 from ccenv.runs.engine.prepare import Options, PreparedRun, prepare
 from ccenv.runs.stats.measures import mask_gap
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file, masks_file
+from ccenv.runs.store import masks_file
 from ccenv.runs.store.identity import Program
-from ccenv.runs.store.seal import check_result_of
+from ccenv.runs.store.result_form import check_result_of
 from ccenv.runs.store.untrusted_files import EXPORTED
 from ccenv.runs.tensorboard.tracking import FOLDER, Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
@@ -129,7 +130,7 @@ def execute(plan: Plan, options: Options) -> dict[str, Any]:
     masks_file.save_masks(folder, masks, {e.deterministic: e.gate_values for e in evaluations[:2]})
     if options.export:
         export(plan, agent)
-    json_file.write_sealed(folder / run_folder.RESULT, result)
+    write_sealed(folder / run_folder.RESULT, result)
     prepared.keeper.remove()
     env.close()
     return dict(read_json(folder / run_folder.RESULT)) | {"folder": str(folder)}

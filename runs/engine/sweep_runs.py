@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ccenv.base.files import check_seal
 from ccenv.base.given_files import read_json
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Job
@@ -29,7 +30,7 @@ from ccenv.runs.stats.shapings import (
 from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings, first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
-from ccenv.runs.store.seal import check_result_of, check_seal
+from ccenv.runs.store.result_form import check_result_of
 from ccenv.runs.tables.shapings import policies_above_random, shapings_table, summary_tables
 from ccenv.runs.tables.sweep_table import Table
 

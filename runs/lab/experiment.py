@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.files import write_whole
+from ccenv.base.files import finite, write_sealed, write_whole
 from ccenv.runs.commands.frame import Parser
 from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import load_average, machine, versions
 from ccenv.runs.store.recorded import read_table
 from ccenv.runs.tables.drawing import Picture, drawn_in_style
@@ -120,7 +119,7 @@ def run_experiment(experiment: Experiment, program: str, arguments: Sequence[str
         path = record_rows(experiment, options, kept)
         print(f"recorded in {path}", file=sys.stderr)
     if options.json:
-        print(json.dumps(json_file.finite(result)))
+        print(json.dumps(finite(result)))
     else:
         print_text(shown_text(experiment, kept, options.report_dir))
     return int(experiment.failed is not None and experiment.failed(kept["rows"]))
@@ -132,7 +131,7 @@ def measure_rows(experiment: Experiment, options: Options) -> dict[str, Any]:
     rows: list[Row] = []
     for row in experiment.run(options):
         rows.append(row)
-        print(json.dumps(json_file.finite(row))[:160], file=sys.stderr, flush=True)
+        print(json.dumps(finite(row))[:160], file=sys.stderr, flush=True)
     named = experiment.recorded_as
     return {
         "kind": experiment.recorded_kind,
@@ -162,7 +161,7 @@ def record_rows(experiment: Experiment, options: Options, result: Mapping[str, A
         measured = {key_in(row, experiment.key) for row in result["rows"]}
         others = [r for r in before.get("rows", []) if key_in(r, experiment.key) not in measured]
         content["rows"] = [*others, *result["rows"]]
-    json_file.write_sealed(path, content)
+    write_sealed(path, content)
     return path
 
 

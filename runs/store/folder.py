@@ -15,11 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ccenv.base.files import write_whole
+from ccenv.base.files import check_seal, write_json, write_whole
 from ccenv.base.given_files import read_json, read_text
 from ccenv.base.machine import user_cache
-from ccenv.runs.store import json_file
-from ccenv.runs.store.seal import check_seal
 
 CONFIG, RESULT, CHECKPOINT = "config.json", "result.json", "checkpoint"
 COMMAND = "command.txt"
@@ -111,7 +109,7 @@ def begin(folder: Path, curves: Path, config: Mapping[str, Any]) -> None:
     for old in (folder / RESULT, *folder.glob("*.partial"), *events):
         old.unlink(missing_ok=True)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    json_file.write_json(folder / CONFIG, config)
+    write_json(folder / CONFIG, config)
     curves.mkdir(parents=True, exist_ok=True)
     write_whole(curves / OF_RUN, f"{os.path.relpath(folder, curves)}\n")
 

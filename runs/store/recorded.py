@@ -18,13 +18,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.files import SEAL, sealed, write_whole
+from ccenv.base.files import SEAL, check_seal, edited, finite, sealed, write_whole
 from ccenv.base.given_files import read_json
 from ccenv.base.values import shown
-from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, as_stored, key_of, whole_config
 from ccenv.runs.store.provenance import data_checksum
-from ccenv.runs.store.seal import between, check_result, check_seal, edited
+from ccenv.runs.store.result_form import between, check_result
 
 FORMAT = 2
 """Of the file; in the first one cells held a hash of all their settings."""
@@ -178,10 +177,9 @@ def to_five_digits(value: Any) -> Any:
 
 def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:
     """JSON whose cells stand on one line each, so that versions of the file can be compared."""
-    head = json.dumps(sealed(json_file.finite(content)), indent=2, allow_nan=False)
+    head = json.dumps(sealed(finite(content)), indent=2, allow_nan=False)
     lines = (
-        json.dumps(sealed(json_file.finite(cell)), allow_nan=False, separators=(",", ":"))
-        for cell in cells
+        json.dumps(sealed(finite(cell)), allow_nan=False, separators=(",", ":")) for cell in cells
     )
     body = ",\n    ".join(lines)
     return f'{head[:-2]},\n  "cells": [\n    {body}\n  ]\n}}\n'

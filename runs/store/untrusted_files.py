@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccenv.base.files import check_seal, edited
 from ccenv.base.given_files import MOST_BYTES, check_plain_file, read_json
 from ccenv.base.trust import check_named
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.seal import check_result, check_seal, edited
+from ccenv.runs.store.result_form import check_result
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ccenv.agents.base import Agent
 from ccenv.annexes.tasks import Task
 from ccenv.annexes.tasks.catalogue import SCORE
-from ccenv.base.files import SEAL
+from ccenv.base.files import SEAL, write_sealed
 from ccenv.base.given_files import read_json
 from ccenv.base.registry import check_names
 from ccenv.base.values import in_a_line
@@ -29,7 +29,6 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.errors import CannotStartError, error_place
 from ccenv.runs.engine.run import torch_settings
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Program
 from ccenv.runs.suite.scores import LONGEST_ERROR, RUN, read_score, run_notes
 from ccenv.simulator.rollout import collect_rollout
@@ -181,7 +180,7 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     target.mkdir(parents=True, exist_ok=True)
     if (target / SCORE).exists():
         notes["score"] = read_json(target / SCORE)[SEAL]
-    json_file.write_sealed(target / RUN, notes)
+    write_sealed(target / RUN, notes)
     return why
 
 

@@ -15,11 +15,12 @@ from ccenv import GatedMLP
 from ccenv.agents.base import Agent
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.checked_file import read_checked
+from ccenv.base.files import write_sealed
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.engine.pool import RunRequest, do_task
-from ccenv.runs.store import folder, json_file, masks_file
+from ccenv.runs.store import folder, masks_file
 from ccenv.runs.store.identity import Program
 
 PROBE = PROBE_SETTINGS | {
@@ -239,7 +240,7 @@ def test_a_finished_run_does_not_answer_with_an_edited_result(logs, capsys):
     command = ["dense", *pairs({**PROBE, "log_dir": logs})]
     assert train.main(command) == 0
     (path,) = logs.rglob("result.json")
-    json_file.write_sealed(path, json.loads(path.read_text()) | {"seed": 7})
+    write_sealed(path, json.loads(path.read_text()) | {"seed": 7})
     capsys.readouterr()
     assert train.main(command) == 2
     said = capsys.readouterr()

@@ -8,6 +8,7 @@ from torch import nn
 
 import ccenv
 from ccenv.annexes.networks.pretrained.smollm import LlamaSizes, smollm2
+from ccenv.base.files import check_seal
 from ccenv.data import Split, load_split
 from ccenv.networks.core.check import bill_of
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
@@ -16,7 +17,6 @@ from ccenv.networks.vision.residual import resnet
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.gates import chosen_inputs, without_gates
-from ccenv.runs.store.seal import check_seal
 
 SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
 

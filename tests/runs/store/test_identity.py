@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
 from ccenv.base.earlier_settings import earlier_of, in_earlier_names, in_todays_names
-from ccenv.base.files import LENGTH, SEAL, sealed
+from ccenv.base.files import LENGTH, SEAL, check_seal, sealed
 from ccenv.base.registry import resolve
 from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
@@ -23,7 +23,6 @@ from ccenv.runs.config.values import fits_json
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.engine.recordings import recording_of
 from ccenv.runs.store import identity, recorded
-from ccenv.runs.store.seal import check_seal
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ccenv.base.clock import seconds_in_turns
-from ccenv.base.files import SEAL, without
+from ccenv.base.files import SEAL, check_seal, without
 from ccenv.base.seeding import stream
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.mlp import GatedMLP
@@ -21,7 +21,6 @@ from ccenv.runs.lab.benchmarks.masks import layer_case
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS
 from ccenv.runs.lab.benchmarks.training import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training
 from ccenv.runs.lab.registry import experiments
-from ccenv.runs.store.seal import check_seal
 from ccenv.sparse.cpu.codegen import compiled
 
 ROOT = Path(__file__).parents[4]

@@ -1,14 +1,10 @@
-"""Seals of results: the checksum that a result carries, so that an altered number is noticed.
-
-A seal tells damage and careless edits. It is no signature: who forges a result can make another;
-`ccenv validate` recomputes what it says.
-"""
+"""The form of results: (what `result.json` holds) -> the same, or an error that says why not."""
 
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from ccenv.base.files import LENGTH, SEAL, seal_of, without
+from ccenv.base.files import edited
 from ccenv.base.mask_words import BOTH_WORDS
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable
@@ -91,32 +87,3 @@ def check_evaluation(evaluations: list[Any], split: str, masks: str, where: str)
 def between(value: Any, low: float, high: float) -> bool:
     """Whether a value is a number in a range."""
     return isinstance(value, Real) and not isinstance(value, bool) and low <= float(value) <= high
-
-
-def edited(where: str, expected: str, got: Any) -> ValueError:
-    """The error for a result that was edited or damaged."""
-    return ValueError(
-        f"{where}: expected {expected}, got {got!r}; the file was edited or damaged: put it back "
-        "as it was, or delete it and run again"
-    )
-
-
-def check_seal(content: Any, where: str) -> Any:
-    """Refuses content that is not as it was sealed; what has no seal is older than seals are.
-
-    Unless another name holds the checksum of all the rest: then the seal's own name was damaged.
-
-    >>> from ccenv.base.files import sealed
-    >>> check_seal(sealed({"error": 0.5}), "a.json")["error"]
-    0.5
-    """
-    if isinstance(content, Mapping) and SEAL in content:
-        plain = without(content, SEAL)
-        if seal_of(plain) != content[SEAL]:
-            raise edited(where, f"content with the checksum {seal_of(plain)}", content[SEAL])
-    elif isinstance(content, Mapping):
-        for name, value in content.items():
-            has_form = isinstance(value, str) and len(value) == LENGTH
-            if has_form and seal_of(without(content, name)) == value:
-                raise edited(where, f"the checksum under the name {SEAL!r}", name)
-    return content
