@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from ccenv.networks.core.protocol import started
 from ccenv.networks.core.unrolled import played
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.simulator.network_source import take_shipped
+
+if TYPE_CHECKING:
+    from ccenv.simulator.simulator import Simulator
 
 MAX_PENDING = 256
 """Finished batches that wait for their update at most; the newest stay."""
@@ -38,7 +41,7 @@ class CoTraining:
         self._start: tuple[Any, int] | None = None
         self._landed: list[Tensor] = []
 
-    def seed(self, simulator: Any, seed: int) -> None:
+    def seed(self, simulator: "Simulator", seed: int) -> None:
         """Gives the network fresh weights and a fresh optimiser."""
         network, source = simulator.network, simulator.source
         network.load_state_dict(source.build(stream_seed(seed, "initial weights")).state_dict())
@@ -49,7 +52,7 @@ class CoTraining:
         self.trainer.positions = simulator.positions
         self.version = 0
 
-    def shares_start(self, simulator: Any) -> bool:
+    def shares_start(self, simulator: "Simulator") -> bool:
         """Whether an update goes on from what the rollout computed before the first gate.
 
         Not where updates land between gates of a later batch.
@@ -71,7 +74,7 @@ class CoTraining:
             return None
         return self._start[0]
 
-    def finish(self, simulator: Any) -> None:
+    def finish(self, simulator: "Simulator") -> None:
         """Puts the batch whose episode has ended among those that wait."""
         values = [simulator.gate_values] if simulator.gate_values else []
         self.pending.append((simulator.indices, simulator.masks, *values))
@@ -86,7 +89,7 @@ class CoTraining:
             indices, *parts = self.pending.pop()
             self.pending.append((indices, *([rows[::every] for rows in part] for part in parts)))
 
-    def update(self, simulator: Any) -> dict[str, float]:
+    def update(self, simulator: "Simulator") -> dict[str, float]:
         """One update for every batch that waits, oldest first; see `Simulator.update_network`."""
         while self.pending and not lands(simulator):
             loss = self.next_loss(simulator)
@@ -96,7 +99,7 @@ class CoTraining:
         losses = [x.item() for x in simulator.checks.on_host(dict(enumerate(landed))).values()]
         return {"network_loss": sum(losses) / len(losses)} if losses else {}
 
-    def next_loss(self, simulator: Any) -> Tensor:
+    def next_loss(self, simulator: "Simulator") -> Tensor:
         """The loss of the oldest batch that waits, see `CoTrainer.loss`."""
         indices, masks, *values = self.pending[0]
         network, start = simulator.network, None
@@ -122,7 +125,7 @@ class CoTraining:
         loss: Tensor = self.trainer.loss(inputs, labels, masks, "auto", chosen, start)
         return loss
 
-    def finish_update(self, simulator: Any, loss: Tensor) -> None:
+    def finish_update(self, simulator: "Simulator", loss: Tensor) -> None:
         """One step down the gradient of the oldest batch, which waits no longer."""
         self.pending.popleft()
         self.trainer.step()
@@ -141,6 +144,6 @@ def by_gate(steps: Sequence[Tensor], num_layers: int) -> list[Tensor]:
     return [torch.stack([*steps[g::num_layers]], dim=1).flatten(0, 1) for g in gates]
 
 
-def lands(simulator: Any) -> bool:
+def lands(simulator: "Simulator") -> bool:
     """Whether updates land between gates, and not in `update_network`."""
     return any(extension.lands_between_gates for extension in simulator.extensions)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -16,6 +16,9 @@ from ccenv.networks.core.precision import in_dtype
 from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
 from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
+
+if TYPE_CHECKING:
+    from ccenv.simulator.simulator import Simulator
 
 WEIGHTS = ("frozen", "shipped", "cotrain")
 
@@ -76,7 +79,7 @@ def take_shipped(
     load_shipped(network, shipped_name(source.name, source.kwargs, dataset, transforms))
 
 
-def with_weights(simulator: Any, dtype: str) -> Any:
+def with_weights(simulator: "Simulator", dtype: str) -> Any:
     """A simulator's network with its weights, on its device and in what it computes in.
 
     Frozen weights are learned or read from the cache, if it has none; those of sequences by whole

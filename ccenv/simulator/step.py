@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -13,11 +13,9 @@ from torch import Tensor
 from ccenv.base.checks import Checks
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
-from ccenv.networks.core.protocol import GatedNetwork
 
 if TYPE_CHECKING:
-    from ccenv.simulator.cotraining import CoTraining
-    from ccenv.simulator.settings import EnvironmentSettings
+    from ccenv.simulator.simulator import Simulator
 
 BY_ROW = ("mask", "layer_cost", "compute_cost", "macs", "labels", "logits", "answers", "targets")
 """Fields of an outcome that have a row for each row of the batch, or are None."""
@@ -79,101 +77,6 @@ class Step:
         return step
 
 
-class ExtendedSimulator(Protocol):
-    """What an extension may touch of its simulator: reads all, sets the first three."""
-
-    observe: Any
-    """how observations are made; an extension may show more at each gate."""
-    reward: Any
-    """what a gate pays."""
-    order: Any
-    """which inputs come next, see `ImageOrder`."""
-
-    @property
-    def asked(self) -> "EnvironmentSettings":
-        """Its settings as given."""
-
-    @property
-    def extensions(self) -> tuple["Extension", ...]:
-        """All of its extensions, in the order of `EXTENSIONS`."""
-
-    @property
-    def context(self) -> Any:
-        """The extension of cost weights or budgets, None without one."""
-
-    @property
-    def learning(self) -> "CoTraining":
-        """How its network learns along, if it does."""
-
-    @property
-    def trainer(self) -> Any:
-        """What updates the network, see `CoTraining`."""
-
-    @property
-    def network(self) -> GatedNetwork:
-        """Whose blocks are chosen."""
-
-    @property
-    def device(self) -> torch.device:
-        """Of all tensors."""
-
-    @property
-    def num_images(self) -> int:
-        """Rows of the batch."""
-
-    @property
-    def group_size(self) -> int:
-        """Neighbouring rows of one input."""
-
-    @property
-    def num_layers(self) -> int:
-        """Gates of an input."""
-
-    @property
-    def num_blocks(self) -> tuple[int, ...]:
-        """Of each gate."""
-
-    @property
-    def max_blocks(self) -> int:
-        """Of the gate with most."""
-
-    @property
-    def dense_macs(self) -> int:
-        """Of one input under all blocks."""
-
-    @property
-    def is_sequence(self) -> bool:
-        """Whether an episode is a sequence."""
-
-    @property
-    def positions(self) -> int:
-        """Of a sequence; 1 in episodes of one input."""
-
-    @property
-    def position(self) -> int:
-        """Of the sequence, which is decided now."""
-
-    @property
-    def layer(self) -> int:
-        """Gate that is decided next."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no episode is under way."""
-
-    @property
-    def indices(self) -> Tensor:
-        """int64 [batch]; which input each row has."""
-
-    @property
-    def state(self) -> EpisodeState | None:
-        """Where the inputs are; None before the first episode."""
-
-    @property
-    def masks(self) -> list[Tensor]:
-        """Of the gates that are decided, bool [batch, num_blocks] each."""
-
-
 class Extension:
     """What one setting adds to a simulator's walk; each method does nothing unless overridden.
 
@@ -202,34 +105,34 @@ class Extension:
     def check_beside(self, others: Sequence["Extension"]) -> None:
         """Refuses other extensions of the same simulator."""
 
-    def attach(self, simulator: ExtendedSimulator) -> None:
+    def attach(self, simulator: "Simulator") -> None:
         """Takes a simulator whose network is built; refuses a network that does not fit."""
 
-    def seed(self, simulator: ExtendedSimulator, seed: int) -> None:
+    def seed(self, simulator: "Simulator", seed: int) -> None:
         """Restarts its own streams and counts; called after the simulator's."""
 
-    def takes_seed(self, simulator: ExtendedSimulator) -> bool:
+    def takes_seed(self, simulator: "Simulator") -> bool:
         """Whether a seed that is given now restarts the simulator; else it changes nothing."""
         return True
 
-    def inputs(self, simulator: ExtendedSimulator, indices: Tensor | None) -> Tensor | None:
+    def inputs(self, simulator: "Simulator", indices: Tensor | None) -> Tensor | None:
         """Which inputs begin, int64 [n]: those asked for, or others; None for the next in order."""
         return indices
 
-    def begin(self, simulator: ExtendedSimulator, num_inputs: int) -> None:
+    def begin(self, simulator: "Simulator", num_inputs: int) -> None:
         """Prepares for an episode of so many inputs, each for `group_size` rows."""
 
     def before_gate(
-        self, simulator: ExtendedSimulator, mask: Tensor, values: Tensor | None
+        self, simulator: "Simulator", mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """What is executed of a chosen mask and gate values, [batch, num_blocks] each."""
         return mask, values
 
-    def before_pay(self, simulator: ExtendedSimulator, outcome: StepOutcome) -> StepOutcome:
+    def before_pay(self, simulator: "Simulator", outcome: StepOutcome) -> StepOutcome:
         """The outcome that the reward reads."""
         return outcome
 
-    def after_gate(self, simulator: ExtendedSimulator, outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: "Simulator", outcome: StepOutcome) -> dict[str, Tensor]:
         """Called when a gate is paid; what `info` says of it: name -> [batch, ...]."""
         return {}
 

@@ -264,7 +264,7 @@ def walk_inputs(
     """
     whole = rebuilt.env.simulator.on_split("test", 1)
     count, gates = min(MOST, whole.num_episodes), whole.num_layers
-    simulator: Any = whole.on_split("test", count)
+    simulator = whole.on_split("test", count)
     if context:
         simulator = simulator.at(**context)
     seed = rebuilt.plan.program.seed

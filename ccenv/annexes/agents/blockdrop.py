@@ -25,6 +25,7 @@ from ccenv.agents.losses import policy_gradient_loss
 from ccenv.agents.scores import LayerScores
 from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.simulator.rollout import Rollout
+from ccenv.simulator.simulator import Simulator
 
 
 class BlockDrop(Agent):
@@ -122,7 +123,7 @@ class BlockDrop(Agent):
 class FirstLook:
     """What `LayerScores` reads of an environment, with its first gate only."""
 
-    def __init__(self, simulator: Any) -> None:
+    def __init__(self, simulator: Simulator) -> None:
         """Takes sizes and device."""
         self.observe, self.device = simulator.observe, simulator.device
         self.num_layers, self.num_blocks = 1, [sum(simulator.num_blocks)]

@@ -34,6 +34,7 @@ from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import normal
 from ccenv.base.values import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
+from ccenv.simulator.simulator import Simulator
 
 FLOOR = 0.01
 """Smallest spread of the noise: the smooth load divides by it."""
@@ -42,7 +43,7 @@ FLOOR = 0.01
 class Router(nn.Module):
     """Scores, spread of their noise, and biases that only choose, for each gated layer."""
 
-    def __init__(self, simulator: Any, seed: int) -> None:
+    def __init__(self, simulator: Simulator, seed: int) -> None:
         """Zeros: at first every block is as likely as every other; nothing is drawn."""
         super().__init__()
         self.scores, self.spreads = LayerScores(simulator, seed), LayerScores(simulator, seed)

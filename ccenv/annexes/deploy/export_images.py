@@ -11,9 +11,10 @@ from ccenv.data import Fitted, load_split, preprocessing
 from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform, through
 from ccenv.mdp.observations import LAST_SYMBOLS, num_symbols_of
 from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.simulator.simulator import Simulator
 
 
-def images_of(simulator: Any) -> dict[str, Any]:
+def images_of(simulator: Simulator) -> dict[str, Any]:
     """Describes images as a simulator's data set stores them, and what they go through."""
     stored = load_split(simulator.dataset, simulator.split)
     transforms = preprocessing(simulator.dataset, simulator.transforms)

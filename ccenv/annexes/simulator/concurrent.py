@@ -40,7 +40,8 @@ from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.parameters import inactive_entries, off_for_all
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.simulator.step import ExtendedSimulator, Extension
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Extension
 
 KINDS = ("inactive", "unsafe", "policy")
 
@@ -168,7 +169,7 @@ class Concurrent(Extension):
                 "have no updates"
             )
 
-    def attach(self, simulator: ExtendedSimulator) -> None:
+    def attach(self, simulator: Simulator) -> None:
         """Looks at the network; ValueError if it has not two gates, or nothing could be written."""
         network, num_gates = simulator.network, simulator.num_layers
         if num_gates < 2:
@@ -199,19 +200,19 @@ class Concurrent(Extension):
         """All that requests read."""
         return [self.network_part, *self.policy_parts]
 
-    def seed(self, simulator: ExtendedSimulator, seed: int) -> None:
+    def seed(self, simulator: Simulator, seed: int) -> None:
         """Versions count from 0 again."""
         self.under_way = None
         for part in self.parts:
             part.restart(0)
 
-    def begin(self, simulator: ExtendedSimulator, num_inputs: int) -> None:
+    def begin(self, simulator: Simulator, num_inputs: int) -> None:
         """Nothing has been read yet; the gradient of the batch before is on its way."""
         self.read = {"network": [], "policy": []}
         if simulator.learning.pending and self.under_way is None and self.kind != "policy":
             self.under_way = self.learning(simulator)
 
-    def after_gate(self, simulator: ExtendedSimulator, outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: Simulator, outcome: StepOutcome) -> dict[str, Tensor]:
         """Notes what was read; behind every gate but the last one updates land."""
         gate = outcome.layer
         # Behind the last gate the head has read the same version.
@@ -236,7 +237,7 @@ class Concurrent(Extension):
             told[name] = torch.tensor(versions).expand(rows, -1)
         return told
 
-    def learning(self, simulator: ExtendedSimulator) -> tuple[Tensor, Future[Gradients]]:
+    def learning(self, simulator: Simulator) -> tuple[Tensor, Future[Gradients]]:
         """The loss of the oldest waiting batch, whose gradient the learner's thread computes.
 
         The loss is computed here, because it may ask the policy for masks of earlier positions.
@@ -249,7 +250,7 @@ class Concurrent(Extension):
         threads = torch.get_num_threads()
         return loss, learner(os.getpid()).submit(compute_gradients, loss, self.network, threads)
 
-    def land(self, simulator: ExtendedSimulator, gate: int) -> None:
+    def land(self, simulator: Simulator, gate: int) -> None:
         """Lets the network's oldest waiting update land, then whatever else waits."""
         first = self.num_gates - 2 if self.kind == "inactive" else 0
         if simulator.learning.pending and gate >= first:
@@ -262,7 +263,7 @@ class Concurrent(Extension):
         for lands in self.between_gates:
             lands(gate)
 
-    def _guard(self, simulator: ExtendedSimulator) -> contextlib.AbstractContextManager[None]:
+    def _guard(self, simulator: Simulator) -> contextlib.AbstractContextManager[None]:
         """Holds an update to what no pass under way reads."""
         if self.kind == "unsafe":
             return contextlib.nullcontext()

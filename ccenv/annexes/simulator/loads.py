@@ -32,7 +32,8 @@ from ccenv.base.values import positive_int
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.abilities import Owns, ability
-from ccenv.simulator.step import ExtendedSimulator, Extension
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Extension
 
 
 def block_bytes(network: Any) -> list[int]:
@@ -78,7 +79,7 @@ class Loads(Extension):
     over_sequences = True
     loads = True
 
-    def attach(self, simulator: ExtendedSimulator) -> None:
+    def attach(self, simulator: Simulator) -> None:
         """Takes the bytes of the network's blocks."""
         self.bytes = block_bytes(simulator.network)
         self.max_blocks, self.num_blocks = simulator.max_blocks, simulator.num_blocks
@@ -90,7 +91,7 @@ class Loads(Extension):
         share = loaded.sum(dim=1) * (self.bytes[outcome.layer] / self.all_bytes)
         return dataclasses.replace(outcome, loads=share.float())
 
-    def after_gate(self, simulator: ExtendedSimulator, outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: Simulator, outcome: StepOutcome) -> dict[str, Tensor]:
         """See `Extension`."""
         assert outcome.loads is not None
         misses = outcome.loads * (self.all_bytes / self.bytes[outcome.layer])
@@ -120,7 +121,7 @@ class FastMemory(Loads):
         """Takes the setting: blocks of a gate that fit in (else ValueError)."""
         self.size = positive_int(size, "fast_memory")
 
-    def attach(self, simulator: ExtendedSimulator) -> None:
+    def attach(self, simulator: Simulator) -> None:
         """Puts columns before the observations; ValueError of a memory that holds every block."""
         super().attach(simulator)
         if not simulator.is_sequence:
@@ -143,14 +144,15 @@ class FastMemory(Loads):
             memory=self,
         )
 
-    def begin(self, simulator: ExtendedSimulator, num_inputs: int) -> None:
+    def begin(self, simulator: Simulator, num_inputs: int) -> None:
         """Empties the memory."""
         rows = num_inputs * simulator.group_size
         shape = rows, self.max_blocks
         nothing = torch.full(shape, -1, dtype=torch.int64, device=simulator.device)
         self.used = [nothing[:, :count] for count in self.num_blocks]
         # A copy that judges has a memory of its own.
-        simulator.observe = dataclasses.replace(simulator.observe, memory=self)
+        looking: Any = simulator.observe
+        simulator.observe = dataclasses.replace(looking, memory=self)
 
     def shown(self, state: EpisodeState) -> Tensor:
         """Which blocks of the next gate lie in memory: float32 [rows, max_blocks]."""
@@ -159,7 +161,7 @@ class FastMemory(Loads):
             in_memory[:, : self.num_blocks[state.layer]] = self.used[state.layer] >= 0
         return in_memory
 
-    def before_pay(self, simulator: ExtendedSimulator, outcome: StepOutcome) -> StepOutcome:
+    def before_pay(self, simulator: Simulator, outcome: StepOutcome) -> StepOutcome:
         """Loads what the mask keeps and is not there."""
         gate = outcome.layer
         self.used[gate], loaded = use(self.used[gate], outcome.mask, self.size)
@@ -180,7 +182,7 @@ class Shared(Loads):
         if any(isinstance(other, FastMemory) for other in others):
             raise ValueError("expected fast_memory or shared, got both; leave one out")
 
-    def attach(self, simulator: ExtendedSimulator) -> None:
+    def attach(self, simulator: Simulator) -> None:
         """Refuses a batch of one row, which has none to share with."""
         super().attach(simulator)
         if simulator.num_images == 1:
@@ -189,7 +191,7 @@ class Shared(Loads):
                 "vector environment"
             )
 
-    def before_pay(self, simulator: ExtendedSimulator, outcome: StepOutcome) -> StepOutcome:
+    def before_pay(self, simulator: Simulator, outcome: StepOutcome) -> StepOutcome:
         """Gives each row its share of the blocks that it keeps."""
         kept = outcome.mask.float()
         return self.charged(outcome, kept / kept.sum(dim=0).clamp(min=1))
