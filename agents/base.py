@@ -57,7 +57,7 @@ class Agent(StoredPolicy):
     passes: Passes = Passes()
     """gradient steps of an update on one rollout."""
     images_done: int = 0
-    """images that an interrupted run has seen: the next `learn` goes on from there."""
+    """inputs that an interrupted run has seen: the next `learn` goes on from there."""
 
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """Prepares the agent for an environment.
@@ -161,7 +161,7 @@ class Agent(StoredPolicy):
 
     @checks_types
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
-        """Collects, updates and, in co-training, lets the network learn, until enough images.
+        """Collects, updates and, in co-training, lets the network learn, until enough inputs.
 
         Args:
             num_images: number of training images; a batch is always finished.
@@ -200,7 +200,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def greedy_rewards(agent: Agent) -> Tensor:
-    """Rewards of the batch's images under their greedy masks: [num_layers, batch]."""
+    """Rewards of the batch's inputs under their greedy masks: [num_layers, batch]."""
     simulator = agent.simulator
     indices = simulator.indices[:: simulator.group_size].cpu()
     _, _, steps = walk(simulator.on_split(simulator.split, 1), agent, None, indices)

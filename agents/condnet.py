@@ -9,8 +9,8 @@ layer, sections 3.1 to 3.3. What the authors' code does differs from the text; b
 | its learning rate | `learning_rate` | `reinforce_learning_rate` |
 | regularizers' learning rate | `learning_rate` | `learning_rate` |
 | L_b | sum over blocks of squared distances | of absolute distances |
-| L_e | 0.001 times the sum over images, squared | mean over images, absolute |
-| L_v | also 0.1 times the variance within each image | variance over images |
+| L_e | 0.001 times the sum over inputs, squared | mean over inputs, absolute |
+| L_v | also 0.1 times the variance within each input | variance over inputs |
 | probabilities | in (0.01, 0.99) | in (0, 1) |
 """
 
@@ -84,7 +84,7 @@ class Condnet(IndependentPolicy):
         self.optimizer = torch.optim.SGD(groups, lr=self.rates[0])
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
-        """Masks of a layer's images, drawn at test time too: [batch, obs_size] -> blocks."""
+        """Masks of a layer's inputs, drawn at test time too: [batch, obs_size] -> blocks."""
         if self.settings.variant == "code":
             return super().distribution(observation, layer)
         probability = self.scores(observation, layer).sigmoid()
@@ -137,8 +137,8 @@ def regularizers(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The paper's L_b, L_e and L_v (section 3.2) of keep probabilities.
 
-    L_b wants each block kept for a share of the images, L_e wants each image to keep a share of
-    the blocks, L_v wants probabilities that differ between images; all are minimised.
+    L_b wants each block kept for a share of the inputs, L_e wants each input to keep a share of
+    the blocks, L_v wants probabilities that differ between inputs; all are minimised.
 
     Args:
         probability: [batch, num_blocks] in (0, 1).

@@ -181,7 +181,7 @@ class OrderedBlocks:
 
 @dataclass(frozen=True)
 class AlwaysOn:
-    """Keeps the first blocks for every image; the others are drawn."""
+    """Keeps the first blocks for every input; the others are drawn."""
 
     rest: IndependentBlocks | OrderedBlocks
     """what the other blocks are drawn from."""

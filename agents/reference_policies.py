@@ -28,7 +28,7 @@ class Dense(Agent):
 
 
 class BlockDropout(Agent):
-    """Keeps every block with one probability, whatever the image (the paper's bdNN).
+    """Keeps every block with one probability, whatever the input (the paper's bdNN).
 
     The floor: a policy that does not beat it at equal compute cost has learned nothing.
     """
@@ -46,7 +46,7 @@ class BlockDropout(Agent):
         self.rate = keep_probability
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
-        """The rate, for every image and block."""
+        """The rate, for every input and block."""
         shape = len(observation), self.num_blocks[layer]
         return torch.full(shape, float(self.rate), device=observation.device)
 

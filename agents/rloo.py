@@ -1,4 +1,4 @@
-"""REINFORCE leave-one-out: several masks of the same image are compared with each other.
+"""REINFORCE leave-one-out: several masks of the same input are compared with each other.
 
 Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
 
@@ -55,14 +55,14 @@ class RlooSettings(CoinSettings):
     sampling: str = "ordered"
     """"ordered" keeps k of n blocks, and is "independent" where all gates have one block, as
     residual units do; "independent" tosses a coin for each, of which k keep at first, and then what
-    the reward's cost weight makes worth it; "perturbed": an image's first mask is greedy, others
+    the reward's cost weight makes worth it; "perturbed": an input's first mask is greedy, others
     differ from theirs in some decisions. In use masks are then greedy."""
     advantage: str = "leave_one_out"
-    """a return against the mean of the image's others ("leave_one_out"), also over their standard
+    """a return against the mean of the input's others ("leave_one_out"), also over their standard
     deviation ("normalised": Shao et al. 2024, arXiv 2402.03300), or against the most probable
     mask's ("self_critical": Rennie et al. 2017, arXiv 1612.00563)."""
     shared_blocks: int = 0
-    """blocks of each layer that every image keeps; they count among the k."""
+    """blocks of each layer that every input keeps; they count among the k."""
     dense_share: float = 0.0
     """of the training, at the start, in which every block is kept: a dense network is trained
     first."""
@@ -80,7 +80,7 @@ class RlooSettings(CoinSettings):
 
 
 class Rloo(ScoredAgent):
-    """Draws k of n blocks; a mask is good if it beats the other masks of the same image.
+    """Draws k of n blocks; a mask is good if it beats the other masks of the same input.
 
     A bonus on the entropy of the batch's mean block use keeps blocks from dying early on; it
     fades out linearly. Looks at the cheap summary, so that choosing costs little.
@@ -96,7 +96,7 @@ class Rloo(ScoredAgent):
         """Prepares policy and optimiser (Adam); see `RlooSettings`.
 
         Args:
-            env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
+            env: see `Agent`; its `group_size` is the number of masks of an input, at least 2.
         """
         super().__init__(env, seed=seed, **settings)
         record = self.settings
@@ -110,7 +110,7 @@ class Rloo(ScoredAgent):
         if self.group_size < 2:
             raise ValueError(
                 f"expected group_size >= 2, got {self.group_size}: rloo compares masks of the same "
-                "image; give the environment group_size=8"
+                "input; give the environment group_size=8"
             )
         if record.advantage == "self_critical" and self.simulator.context is not None:
             raise ValueError(
@@ -212,7 +212,7 @@ class Rloo(ScoredAgent):
     def perturbed(self, order: Tensor, layer: int) -> Tensor:
         """Swaps one kept block for another one in some rows: int64 [batch, k] -> the same.
 
-        Never in an image's first row.
+        Never in an input's first row.
         """
         rows, num_kept = order.shape
         if num_kept == self.num_blocks[layer]:

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's A2C, PPO and TRPO as agents: same images, network and curves as the rest."""
+"""Stable-Baselines3's A2C, PPO and TRPO as agents: same inputs, network and curves as the rest."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -95,7 +95,7 @@ class SB3Agent(Agent):
         raise TypeError(f"{cls.__name__} must define algorithm()")
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
-        """Masks of a layer's images, without the coins beyond its own blocks."""
+        """Masks of a layer's inputs, without the coins beyond its own blocks."""
         coins = self.policy.get_distribution(observation.to(self.policy.device)).distribution
         probability = coins.probs[:, : self.num_blocks[layer]]
         return IndependentBlocks(probability.to(observation.device))

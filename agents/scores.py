@@ -195,7 +195,7 @@ class LayerScores(nn.Module):
 
     @property
     def macs(self) -> list[int]:
-        """MACs of one image, for each layer."""
+        """MACs of one input, for each layer."""
         maps = [[m for m in one.modules() if isinstance(m, nn.Linear)] for one in self.layers]
         return [
             sum(m.macs if isinstance(m, SymbolRows) else m.weight.numel() for m in of_layer)

@@ -1,4 +1,4 @@
-"""Agents whose masks are searched with the reward in hand: one for all images, or one for each."""
+"""Agents whose masks are searched with the reward in hand: one for all inputs, or one for each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,11 +14,11 @@ from ccenv.mdp.dynamics import EpisodeState, initial, outcomes
 from ccenv.simulator.simulator import Simulator
 
 NUM_SEARCHED = 2000
-"""Validation images at most."""
+"""Validation inputs at most."""
 
 
 class FixedMask(Agent):
-    """Says what pruning gives: whatever beats it gains by looking at the image."""
+    """Says what pruning gives: whatever beats it gains by looking at the input."""
 
     learns: ClassVar[bool] = False
     resumes: ClassVar[bool] = True
@@ -29,7 +29,7 @@ class FixedMask(Agent):
         self.masks = [full_mask(1, n) for n in self.num_blocks]
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
-        """Searches on validation images by the environment's reward, then lets the network learn.
+        """Searches on validation inputs by the environment's reward, then lets the network learn.
 
         In co-training the search comes first, on the initial weights: any later and the network
         would have learned under other masks.
@@ -39,7 +39,7 @@ class FixedMask(Agent):
         return super().learn(num_images, on_rollout)
 
     def search(self) -> None:
-        """Finds the masks on validation images."""
+        """Finds the masks on validation inputs."""
         count = min(NUM_SEARCHED, len(self.simulator.on_split("validation", 1).data))
         on_validation = self.simulator.on_split("validation", count)
         with torch.no_grad():
@@ -53,7 +53,7 @@ class FixedMask(Agent):
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Repeats the mask for every image."""
+        """Repeats the mask for every input."""
         mask = self.masks[layer].to(observation.device, non_blocking=True)
         return mask.expand(len(observation), -1)
 
@@ -71,7 +71,7 @@ class FixedMask(Agent):
 
 
 class Oracle(Agent):
-    """Uses the label: an upper bound for policies that see only the image.
+    """Uses the label: an upper bound for policies that see only the input.
 
     The search is greedy and may miss the best mask, so the true bound is higher.
     """
@@ -86,7 +86,7 @@ class Oracle(Agent):
         self.masks: list[Tensor] = []
 
     def begin_episode(self, simulator: Simulator) -> None:
-        """Searches masks for the images that start now."""
+        """Searches masks for the inputs that start now."""
         assert simulator.state is not None
         generator = stream(self.seed, "mask search")
         self.masks = search_masks(
@@ -116,7 +116,7 @@ def search_masks(
         simulator: gives network and reward.
         state: at the start of the episodes.
         generator: of the candidates.
-        shared: one mask for all images, by their mean return, or one for each image.
+        shared: one mask for all inputs, by their mean return, or one for each input.
         num_candidates: random masks to start from, and the dense network's.
         num_sweeps: how often every block is tried the other way.
 
@@ -148,7 +148,7 @@ def search_masks(
 def keep_better(
     best: list[Tensor], best_score: Tensor, masks: list[Tensor], score: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """Takes the new masks of the images whose score they raise."""
+    """Takes the new masks of the inputs whose score they raise."""
     better = score > best_score
     chosen = [torch.where(better[:, None], new, old) for new, old in zip(masks, best, strict=True)]
     return chosen, torch.where(better, score, best_score)
@@ -157,7 +157,7 @@ def keep_better(
 def under(
     simulator: Simulator, state: EpisodeState, masks: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Undiscounted return and compute cost of each image under masks of all layers: two [batch]."""
+    """Undiscounted return and compute cost of each input under masks of all layers: two [batch]."""
     total = torch.zeros(len(state.labels), device=state.labels.device)
     for outcome in outcomes(simulator.network, state, lambda now: masks[now.layer]):
         total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)

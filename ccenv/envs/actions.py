@@ -50,7 +50,7 @@ class Actions:
         """Reads an action [*rows, max_blocks]; `rows` is empty for one input.
 
         Returns:
-            A mask bool [images, max_blocks], and gate values float32 [images, num_blocks of the
+            A mask bool [inputs, max_blocks], and gate values float32 [inputs, num_blocks of the
             gate] or None.
 
         Raises:

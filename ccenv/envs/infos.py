@@ -92,7 +92,7 @@ class SimulatorView:
         return self.simulator.step(mask, values).on_host(self.simulator.checks)
 
     def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
-        """First observations of new episodes, of the given images or the next ones."""
+        """First observations of new episodes, of the given inputs or the next ones."""
         chosen = None if indices is None else torch.from_numpy(indices)
         return self.simulator.begin(chosen).cpu().numpy()
 

@@ -160,7 +160,7 @@ def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict
 
 
 def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
-    """Reads `options={"indices": ...}`, the images of the next episode (else ValueError)."""
+    """Reads `options={"indices": ...}`, the inputs of the next episode (else ValueError)."""
     if not as_settings(options, "options"):
         return None
     assert options is not None

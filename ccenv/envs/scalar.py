@@ -1,4 +1,4 @@
-"""Gymnasium's scalar view: one image, one block mask a step; here the MDP is specified."""
+"""Gymnasium's scalar view: one input, one block mask a step; here the MDP is specified."""
 
 from typing import Any, ClassVar
 
@@ -101,7 +101,7 @@ class BlockSelectionEnv(SimulatorView, gym.Env[np.ndarray, np.ndarray]):
         self._window = Window(1 / FRAMES)
         if positive_int(settings.get("group_size", 1), "group_size") != 1:
             raise ValueError(
-                f"expected group_size=1 for a single image, got {settings['group_size']}; "
+                f"expected group_size=1 for a single input, got {settings['group_size']}; "
                 "groups are the vector environment's: use gym.make_vec"
             )
         self.simulator = Simulator(1, **settings)
@@ -115,11 +115,11 @@ class BlockSelectionEnv(SimulatorView, gym.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts the next image's episode.
+        """Starts the next input's episode.
 
         Args:
             seed: restarts the random streams (in co-training also the weights).
-            options: `{"indices": [i]}` chooses the image.
+            options: `{"indices": [i]}` chooses the input.
 
         Returns:
             The observation [obs_size] float32 and `{"network_version": int}`.

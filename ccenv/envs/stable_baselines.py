@@ -57,7 +57,7 @@ class BlockSelectionVecEnv(SimulatorView, VecEnv):
 
         Args:
             num_envs: inputs in a batch; a multiple of `group_size`.
-            simulator: wraps this one instead of building one: same images, same network, and its
+            simulator: wraps this one instead of building one: same inputs, same network, and its
                 own random streams go on. Then `num_envs` and `settings` stay at their defaults.
             render_mode: None, "ansi" or "rgb_array".
             **settings: see `ccenv.simulator.settings.EnvironmentSettings`.
@@ -102,7 +102,7 @@ class BlockSelectionVecEnv(SimulatorView, VecEnv):
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Computes one gated layer of every image under its mask; errors as of `BlockSelectionEnv`.
+        """Computes one gated layer of every input under its mask; errors as of `BlockSelectionEnv`.
 
         Returns:
             Observations, float32 rewards, dones and info dicts, one for each row.
@@ -209,7 +209,7 @@ def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndar
         indices = by_group[:, 0]
     if len(indices) * group_size != len(options):
         raise ValueError(
-            f"expected {len(options) // group_size} indices, one for each image, got {len(indices)}"
+            f"expected {len(options) // group_size} indices, one for each input, got {len(indices)}"
         )
     return indices
 
@@ -231,7 +231,7 @@ class ActionViewVecEnv(Coded, VecEnvWrapper):
         super().__init__(venv, action_space=self.code.space)
 
     def seed(self, seed: int | None = None) -> Any:
-        """Seeds images and masks; applies at the next reset."""
+        """Seeds inputs and masks; applies at the next reset."""
         if seed is not None:
             self.restart(seed, np.random.default_rng(seed))
         return self.venv.seed(seed)
@@ -246,7 +246,7 @@ class ActionViewVecEnv(Coded, VecEnvWrapper):
         self.venv.step_async(self.masks_of(actions))
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Computes one gated layer of every image; see `BlockSelectionVecEnv.step_wait`."""
+        """Computes one gated layer of every input; see `BlockSelectionVecEnv.step_wait`."""
         return self.venv.step_wait()
 
     def env_method(

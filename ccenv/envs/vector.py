@@ -22,7 +22,7 @@ from ccenv.simulator.step import Step
 
 
 def observation_space(simulator: Simulator) -> gym.spaces.Box:
-    """Of what is seen of one image."""
+    """Of what is seen of one input."""
     # Activations may be of any size; finite bounds, because Gymnasium's checker minds infinity.
     limit = float(np.finfo(np.float32).max)
     return gym.spaces.Box(-limit, limit, (simulator.obs_size,), np.float32)
@@ -108,7 +108,7 @@ class BlockSelectionVectorEnv(SimulatorView, gym.vector.VectorEnv):
         Args:
             seed: restarts all random streams and, in co-training, restores the initial weights
                 and their optimiser. Without it they go on.
-            options: `{"indices": int [num_envs / group_size]}` chooses the images; Gymnasium's
+            options: `{"indices": int [num_envs / group_size]}` chooses the inputs; Gymnasium's
                 `"reset_mask"` is accepted when it names all rows.
 
         Returns:
@@ -119,7 +119,7 @@ class BlockSelectionVectorEnv(SimulatorView, gym.vector.VectorEnv):
         num_inputs = self.num_envs // self.simulator.group_size
         if indices is not None and len(indices) != num_inputs:
             raise ValueError(
-                f"expected {num_inputs} indices, one for each image, got {len(indices)}"
+                f"expected {num_inputs} indices, one for each input, got {len(indices)}"
             )
         super().reset(seed=seed)
         self.start(seed, self.np_random)
@@ -132,7 +132,7 @@ class BlockSelectionVectorEnv(SimulatorView, gym.vector.VectorEnv):
     def step(
         self, actions: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Computes one gated layer of every image under its mask.
+        """Computes one gated layer of every input under its mask.
 
         Args:
             actions: [num_envs, max(num_blocks)] of 0 and 1 (bool, int or float), or gate values in

@@ -88,7 +88,7 @@ class ActionCode(Protocol):
     """How actions of a space say which blocks are computed."""
 
     space: gym.Space[Any]
-    """of one image's action."""
+    """of one input's action."""
 
     def masks(self, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Reads actions: [batch, ...] -> bits [batch, num_blocks], 1 = computed."""

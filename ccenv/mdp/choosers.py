@@ -27,7 +27,7 @@ class Chooser:
 
     maps: Sequence[tuple[Tensor, Tensor | None]] | Tensor
     """affine maps (weight [out, in], bias [out] or None) from look to scores; or float32 [blocks],
-    scores that are the same for every image."""
+    scores that are the same for every input."""
     rule: str = "greedy"
     """"top_k" keeps the best k, "sampled_k" draws k one after the other with softmax probabilities
     (Kool, van Hoof, Welling 2019), "greedy" keeps those of positive score, "sampled" each one with
@@ -44,13 +44,13 @@ class Chooser:
 
     @property
     def keeps_all(self) -> bool:
-        """Whether every block is kept, whatever the image."""
+        """Whether every block is kept, whatever the input."""
         if not isinstance(self.maps, Tensor) or self.rule != "greedy":
             return False
         return bool((self.maps > 0).all())
 
     def expected_share(self, blocks: int) -> float:
-        """Share of the blocks that are kept, one half where that depends on the image."""
+        """Share of the blocks that are kept, one half where that depends on the input."""
         if self.rule in K_RULES:
             return self.num_kept / blocks
         if not isinstance(self.maps, Tensor):

@@ -163,7 +163,7 @@ def initial(
 ) -> EpisodeState:
     """Starts an episode for each row, of which `group_size` neighbours hold the same input.
 
-    Images [batch / group_size, ...] are each there once, and so are labels, int64. What the network
+    Inputs [batch / group_size, ...] are each there once, and so are labels, int64. What the network
     computes before its first gate is computed here, behind the `state` that the positions before
     have left (see `Continues` and `PlaysWindows`).
     """

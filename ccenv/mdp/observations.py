@@ -5,7 +5,7 @@ gate (all zeros after the last gate). `lengths[layer]` is the number of feature 
 policy of one gate reads only these, and its MACs are counted so.
 
 `layer_input`: the features that the network offers at a gate (`GatedNetwork.look`). For a fully
-connected network these are the image's features, or the activations of the layer before; for other
+connected network these are the input's features, or the activations of the layer before; for other
 networks, activations averaged over positions. `summary`: the image, average-pooled to at most 8 x 8
 per channel, then the root mean square activation of each block of the previous gate, if the network
 reports it. `symbols`: the last symbols of the input, for policies that use embeddings or a table

@@ -75,9 +75,9 @@ class Surroundings:
     network: "GatedNetwork"
     """with the weights that the episodes start with."""
     device: "torch.device"
-    """where network and images live."""
+    """where network and inputs live."""
     training_split: "Callable[[], Split]"
-    """loads the images to fit on."""
+    """loads the inputs to fit on."""
 
 
 class StatefulReward:
@@ -193,7 +193,7 @@ class Reward:
         """Terms of one step, float32 [batch] each; a single tensor becomes the one term `total`.
 
         Raises:
-            ValueError: if the rule does not give one finite number for each image.
+            ValueError: if the rule does not give one finite number for each input.
         """
         return self.paid(outcome)[0]
 
@@ -310,7 +310,7 @@ def check_cost_limit(value: Any) -> None:
     """Refuses what is no compute cost to aim at, a number in (0, 1] (ValueError)."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
         raise ValueError(
-            "expected cost_limit in (0, 1], the share of the dense network's MACs that an image "
+            "expected cost_limit in (0, 1], the share of the dense network's MACs that an input "
             f"may cost on average, got {shown(value)}"
         )
 
@@ -318,7 +318,7 @@ def check_cost_limit(value: Any) -> None:
 def checked_terms(
     result: Any, outcome: "StepOutcome", name: str, checks: Checks
 ) -> tuple[dict[str, "Tensor"], "Tensor"]:
-    """Terms of what a rule gives, and their sum; ValueError if one is no number an image."""
+    """Terms of what a rule gives, and their sum; ValueError if one is no number an input."""
     terms = result if isinstance(result, dict) else {"total": result}
     kind, shape = type(outcome.layer_cost), outcome.layer_cost.shape
     for term_name, term in terms.items():
@@ -326,7 +326,7 @@ def checked_terms(
             got = list(term.shape) if isinstance(term, kind) else type(term).__name__
             raise ValueError(
                 f"expected the term {term_name!r} of {step_of(outcome, name)} to be a "
-                f"{kind.__name__.lower()} {list(shape)}, one number for each image, got {got}"
+                f"{kind.__name__.lower()} {list(shape)}, one number for each input, got {got}"
             )
     if not terms:
         raise ValueError(f"expected at least one term of {step_of(outcome, name)}, got none")
@@ -341,7 +341,7 @@ def infinite_terms(terms: Mapping[str, Any], outcome: "StepOutcome", name: str) 
     names = [word for word, term in terms.items() if not math.isfinite(abs(term).max())] or terms
     return ValueError(
         f"expected {step_of(outcome, name)} to give finite numbers, got NaN or infinity in "
-        f"{', '.join(names)}; check the reward and the images"
+        f"{', '.join(names)}; check the reward and the inputs"
     )
 
 

@@ -22,12 +22,12 @@ class TargetDensity(StatefulReward):
 
     Bengio et al. 2015, section 3.2, in the squared form of the authors' code, on masks instead of
     keep probabilities. For a layer with mask m, target density tau and use u (the share of recent
-    images that kept each block):
+    inputs that kept each block):
 
-    - L_e, each image keeps a share tau of the blocks: (mean of m - tau) ** 2.
+    - L_e, each input keeps a share tau of the blocks: (mean of m - tau) ** 2.
     - L_b, each block is kept for a share tau of the images: sum over blocks of (u - tau) ** 2. That
-      is a property of many images; each image is charged its tangent at the use so far,
-      (u - tau) ** 2 + 2 (u - tau) (m - u), whose mean over images and whose slope are L_b's.
+      is a property of many inputs; each input is charged its tangent at the use so far,
+      (u - tau) ** 2 + 2 (u - tau) (m - u), whose mean over inputs and whose slope are L_b's.
       Keeping a block of too much use costs, keeping one of too little use pays.
 
     The use starts at tau and is updated after every `update_every` finished episodes.

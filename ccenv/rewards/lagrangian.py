@@ -63,7 +63,7 @@ class PricedReward(StatefulReward):
 
         Args:
             cost_limit: mean compute cost to reach, in (0, 1].
-            objective: "log_likelihood" or "accuracy". On the training images of a frozen network
+            objective: "log_likelihood" or "accuracy". On the training inputs of a frozen network
                 the accuracy is soon 1 at any cost, so it hardly depends on compute.
             initial_price: initial multiplier, at least 0.
             price_scale: typical size of the multiplier, above 0.

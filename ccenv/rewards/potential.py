@@ -44,7 +44,7 @@ class Potential(StatefulReward):
             cost_weight: weight of the compute cost.
             potential_weight: weight of the shaping.
             num_fit_images: largest number of training images for the probes.
-            seed: seed of the images and of the random masks.
+            seed: seed of the inputs and of the random masks.
         """
         check_at_least_zero(cost_weight=cost_weight, potential_weight=potential_weight)
         positive_ints([num_fit_images], "num_fit_images")

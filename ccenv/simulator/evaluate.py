@@ -17,14 +17,14 @@ from ccenv.simulator.policy import Actor, ModelPolicy, Policy, as_policy
 from ccenv.simulator.rollout import simulator_of, walk
 
 PART = 100_000
-"""Images that are summed up at a time."""
+"""Inputs that are summed up at a time."""
 FEW_GATES = 4
 """Up to this many, `repr` shows the density of each."""
 
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Result of `evaluate`: error and cost of a policy on a split, each image once.
+    """Result of `evaluate`: error and cost of a policy on a split, each input once.
 
     >>> import ccenv
     >>> from ccenv.agents.reference_policies import Dense
@@ -41,7 +41,7 @@ class Evaluation:
     """True for greedy masks (of independent blocks: thresholded at 1/2), False for sampled ones;
     None of a module or a function, whose actions are taken as they are."""
     num_images: int
-    """number of images, or of positions of all sequences."""
+    """number of inputs, or of positions of all sequences."""
     error: float
     """share of wrong answers."""
     nll: float
@@ -51,11 +51,11 @@ class Evaluation:
     density: tuple[float, ...]
     """share of blocks kept in each gated layer."""
     compute_cost: float
-    """executed MACs over the dense network's, mean over images."""
+    """executed MACs over the dense network's, mean over inputs."""
     policy_cost: float
     """the policy's own MACs over the dense network's; NaN where they are unknown."""
     macs: float
-    """executed MACs of an image with the policy's own, mean over images."""
+    """executed MACs of an input with the policy's own, mean over inputs."""
     block_use: tuple[Tensor, ...]
     """for each gated layer: [num_classes, num_blocks], mean keep probability by true class."""
     keep_probability: tuple[Tensor, ...]
@@ -139,7 +139,7 @@ def evaluate(
             for by its own `deterministic`: sampled ones, of a model of Stable-Baselines3 greedy
             ones. The result says which.
         seed: seed of the sampled masks.
-        batch_size: images at a time; another number samples other masks, and changes speed and
+        batch_size: inputs at a time; another number samples other masks, and changes speed and
             memory.
 
     Raises:
@@ -231,16 +231,16 @@ def in_order(positions: Sequence[Tensor]) -> Tensor:
 
 
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Means over the images of each class: [images, n], [images] -> [num_classes, n].
+    """Means over the inputs of each class: [inputs, n], [inputs] -> [num_classes, n].
 
-    Zero where a class has no image.
+    Zero where a class has no input.
 
     >>> by_class(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 2]), 3).tolist()
     [[2.0], [0.0], [5.0]]
     """
     labels = labels.long()
     sums = torch.zeros(num_classes, values.shape[1], dtype=torch.float64, device=values.device)
-    # In parts: float64 copies of all images at once would take twice their memory.
+    # In parts: float64 copies of all inputs at once would take twice their memory.
     for part, rows in zip(values.split(PART), labels.split(PART), strict=True):
         sums.index_add_(0, rows, part.double())
     counts = sums.new_zeros(num_classes).index_add_(0, labels, sums.new_ones(len(labels)))

@@ -36,7 +36,7 @@ class Policy:
     """
 
     policy_macs: Sequence[int]
-    """MACs of choosing one image's mask, for each gated layer."""
+    """MACs of choosing one input's mask, for each gated layer."""
     learns: ClassVar[bool] = True
     """False of rules that training would not change."""
     taught_every: int = 1
@@ -53,7 +53,7 @@ class Policy:
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Chooses masks for the images at a layer.
+        """Chooses masks for the inputs at a layer.
 
         Args:
             observation: [batch, obs_size] float32.
@@ -70,7 +70,7 @@ class Policy:
         )
 
     def begin_episode(self, simulator: Any) -> None:
-        """Called when an episode's images are there, before the first `act`."""
+        """Called when an episode's inputs are there, before the first `act`."""
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Shown in place of the masks: [batch, num_blocks[layer]] in [0, 1], None to show these."""

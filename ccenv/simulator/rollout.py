@@ -95,7 +95,7 @@ def walk(
     generator: torch.Generator | None,
     indices: Tensor | None = None,
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
-    """Runs one batch from the images to the logits: observations, actions and steps in order."""
+    """Runs one batch from the inputs to the logits: observations, actions and steps in order."""
     policy = as_policy(policy)
     if not simulator.is_sequence:
         # Over sequences earlier positions are what the episode's own masks made them.

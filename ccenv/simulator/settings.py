@@ -107,10 +107,10 @@ class EnvironmentSettings:
         },
     )
     group_size: int = field(
-        default=1, metadata={"help": "number of neighbouring rows that hold the same image"}
+        default=1, metadata={"help": "number of neighbouring rows that hold the same input"}
     )
     device: str = field(
-        default="cpu", metadata={"help": 'device of images and network: "cpu", "cuda" or "cuda:0"'}
+        default="cpu", metadata={"help": 'device of inputs and network: "cpu", "cuda" or "cuda:0"'}
     )
     dtype: str = field(
         default="float32",

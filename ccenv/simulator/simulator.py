@@ -1,4 +1,4 @@
-"""The environment in tensors: draws a batch of images and walks it through the layers.
+"""The environment in tensors: draws a batch of inputs and walks it through the layers.
 
 The three views (Gymnasium's scalar and vector environments, Stable-Baselines3's `VecEnv`) wrap
 this one class; agents that work with tensors use it directly. What the settings `context`,
@@ -33,7 +33,7 @@ from ccenv.networks.core.arguments import (
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.precision import check_dtype
 from ccenv.networks.core.protocol import Rule, num_blocks_of
-from ccenv.networks.core.unrolled import continues, played
+from ccenv.networks.core.unrolled import check_continues, played
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
@@ -51,7 +51,7 @@ from ccenv.simulator.step import Extension, Step
 
 
 class ImageOrder:
-    """Shuffled passes over a split; every image comes once in each."""
+    """Shuffled passes over a split; every input comes once in each."""
 
     def __init__(self, seed: int, data: Split) -> None:
         """Starts the stream "image order" with nothing drawn."""
@@ -118,16 +118,16 @@ class Simulator:
         self.positions = num_positions(self.data, called, self.is_sequence)
         # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
-        # Images, their activations, and an observation's bounds at least.
+        # Inputs, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
-        check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
+        check_fits(num_floats, f"a batch of {self.num_images:,} inputs", "choose fewer num_envs")
         self.weights, self.weights_kwargs = weights, weights_kwargs
         self.source = source_of(asked, self.data)
         self.network = self.source.build(0)
         inputs = self.data.batch(self.data.most_telling)[0]
         check_reads(self.network, inputs.cpu(), called)
         if self.is_sequence:
-            continues(self.network)
+            check_continues(self.network)
         check_shown(observation, self.network, inputs)
         self.network = with_weights(self, asked.dtype)
         self.finite_weights = FiniteWeights(self.network)
@@ -192,7 +192,7 @@ class Simulator:
         """Starts an episode for each row and returns the first observation [batch, obs_size].
 
         Args:
-            indices: int64 [n], which images (or sequences), each for `group_size` rows; None draws
+            indices: int64 [n], which inputs (or sequences), each for `group_size` rows; None draws
                 the next `num_images / group_size` of a shuffled pass over the split.
 
         Raises:
@@ -237,7 +237,7 @@ class Simulator:
         return len(self.data) // self.positions
 
     def on_split(self, split: str, num_images: int) -> "Simulator":
-        """The same network, as it is at any moment, on `num_images` images at a time of a split."""
+        """The same network, as it is at any moment, on `num_images` inputs at a time of a split."""
         other = self._for_judging()
         if split != self.split:
             # What is on a device already is not copied there again.

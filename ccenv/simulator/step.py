@@ -26,7 +26,7 @@ class Step:
     """What one step gives back."""
 
     state: EpisodeState
-    """where the images are after the step."""
+    """where the inputs are after the step."""
     observe: Observer
     """how to look at them."""
     reward: Tensor

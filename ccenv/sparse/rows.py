@@ -11,14 +11,14 @@ LEAST_FLOATS = 1 << 16
 
 
 def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
-    """Gives every mask of an image the blocks that it keeps of the image's activations.
+    """Gives every mask of an input the blocks that it keeps of the input's activations.
 
     Differentiable in the activations. What a mask skips never reaches its row, nor that row's
-    gradient the image's.
+    gradient the input's.
 
     Args:
-        shared: [n, width] float; blocks that no mask of the image keeps may be anything.
-        mask: bool [n * group, num_blocks]; neighbouring rows belong to the same image. n and
+        shared: [n, width] float; blocks that no mask of the input keeps may be anything.
+        mask: bool [n * group, num_blocks]; neighbouring rows belong to the same input. n and
             num_blocks divide the rows and the width.
 
     Returns:
@@ -32,7 +32,7 @@ def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
         raise TypeError(f"expected a bool mask (True = kept), got {mask.dtype}; use mask.bool()")
     if len(mask) % max(1, len(shared)) or shared.shape[1] % mask.shape[1]:
         raise ValueError(
-            f"expected rows for a multiple of {len(shared)} images and blocks that divide "
+            f"expected rows for a multiple of {len(shared)} inputs and blocks that divide "
             f"{shared.shape[1]} units, got a mask of shape {list(mask.shape)}"
         )
     on_cpu = shared.device.type == mask.device.type == "cpu"

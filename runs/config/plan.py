@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def num_envs(self) -> int:
-        """Rows of the environment: every image fills a whole group of them."""
+        """Rows of the environment: every input fills a whole group of them."""
         return self.program.batch_size * int(self.environment["group_size"])
 
     @property

@@ -22,7 +22,7 @@ ROUNDING = {"float32": 1e-3, "bfloat16": 0.03}
 EXACT = 1e-6
 """Relative: MACs, densities and costs are counts."""
 WRONG_IMAGES = 2
-"""Machines add in other orders: in float32 at most this many images may be classified
+"""Machines add in other orders: in float32 at most this many inputs may be classified
 differently."""
 OTHER_BITS = 1e-4
 """Share of mask bits that another machine's rounding may flip."""
@@ -91,7 +91,7 @@ def agrees(name: str, claimed: Any, replayed: Any, room: Room) -> bool:
 
 
 def check_run(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
-    """Differences between a result and its replay, apart from its evaluations on test images."""
+    """Differences between a result and its replay, apart from its evaluations on test inputs."""
     replayed = facts(rebuilt) | {DETERMINISTIC: bool(rebuilt.agent.deterministic) or None}
     earlier = earlier_facts(rebuilt.network)
     problems = [
@@ -133,7 +133,7 @@ def counts_images(rebuilt: Rebuilt) -> bool:
 
 
 def images_seen(rebuilt: Rebuilt) -> int:
-    """Training images by the settings: whole rollouts until there are enough."""
+    """Training inputs by the settings: whole rollouts until there are enough."""
     plan = rebuilt.plan
     if not rebuilt.agent.learns and plan.environment["weights"] != "cotrain":
         return 0
@@ -173,14 +173,14 @@ def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str
 
 
 def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Claimed verdicts on validation images, sampled and greedy; empty where there is none."""
+    """Claimed verdicts on validation inputs, sampled and greedy; empty where there is none."""
     wanted = [("validation", kind) for kind in BOTH_WORDS]
     by_kind = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
     return [by_kind.get(pair, {}) for pair in wanted]
 
 
 def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
-    """Whether the policy does what the result says on validation images, at each cost weight."""
+    """Whether the policy does what the result says on validation inputs, at each cost weight."""
     problems = []
     for claimed, greedy in zip(validations(result), BOTH, strict=True):
         evaluation = ask(rebuilt, greedy, "validation")

@@ -36,7 +36,7 @@ from ccenv.simulator.policy import follow
 from ccenv.simulator.rollout import walk
 
 MOST_BYTES = 2**31
-"""Most bytes of a batch of images; the largest in the project's sweeps has a tenth."""
+"""Most bytes of a batch of inputs; the largest in the project's sweeps has a tenth."""
 MOST_NUMBER = 2**16
 """Whole numbers in an agent's settings are sizes and counts, and smaller than this."""
 
@@ -161,7 +161,7 @@ def check_fits(plan: Plan, weights: Mapping[str, Tensor]) -> None:
 
 
 def test_images(plan: Plan) -> Split:
-    """Test images as the network sees them."""
+    """Test inputs as the network sees them."""
     return load_split(plan.environment["dataset"], "test", plan.environment["transforms"])
 
 

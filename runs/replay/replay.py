@@ -63,7 +63,7 @@ class StoredMasks(Policy):
 
 @contextmanager
 def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
-    """For a while every test image has the next class as its label, wherever that is looked up.
+    """For a while every test input has the next class as its label, wherever that is looked up.
 
     The loaded tensors themselves are changed: what a policy finds on the call stack, in the
     environment or by loading the data set once more is the wrong label too.
@@ -86,7 +86,7 @@ def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
 
 
 def share_of_others(one: Sequence[Tensor], other: Sequence[Tensor], apart: float = 0.0) -> float:
-    """Share of mask bits, or gate values, of the same images that are further apart than `apart`.
+    """Share of mask bits, or gate values, of the same inputs that are further apart than `apart`.
 
     1 if one side has none.
     """

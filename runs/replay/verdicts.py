@@ -52,7 +52,7 @@ from ccenv.simulator.evaluate import Evaluation, evaluate
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
 BATCH, OTHER_BATCH = 1000, 61
-"""Images at a time: as in an evaluation, and so few that each input stands elsewhere."""
+"""Inputs at a time: as in an evaluation, and so few that each input stands elsewhere."""
 
 
 def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Checked]:
@@ -172,7 +172,7 @@ def judge_masks(
 
 
 def judged_numbers(rebuilt: Rebuilt, replayed: Evaluation) -> dict[str, Any]:
-    """Numbers of an evaluation of test images that a result must claim."""
+    """Numbers of an evaluation of test inputs that a result must claim."""
     numbers = payable(replayed.numbers(), rebuilt)
     return {name: value for name, value in numbers.items() if name not in ("split", "mode")}
 

@@ -41,13 +41,13 @@ class Point:
     method: str
     """rows of one method are variants of each other where they cost the same."""
     macs: float
-    """of an image, the policy's own included; mean over seeds; infinite where it is unknown."""
+    """of an input, the policy's own included; mean over seeds; infinite where it is unknown."""
     error: BySeed
     """seed -> test error."""
     validation: BySeed
     """seed -> validation error of the same kind of masks, of drawn ones where that is not known."""
     milliseconds: Mapping[int, BySeed]
-    """images of a pass -> seed -> measured time, looking and choosing included."""
+    """inputs of a pass -> seed -> measured time, looking and choosing included."""
     halves: bool = False
     """whether it sees images of half their size."""
     memory: float | None = None
@@ -137,7 +137,7 @@ def times_path(results_dir: Path, sweep: str) -> Path:
 
 
 def times_in(results_dir: Path, sweep: str) -> dict[bool | None, Times | None]:
-    """`deterministic` -> label -> images of a pass -> median milliseconds by seed, or None.
+    """`deterministic` -> label -> inputs of a pass -> median milliseconds by seed, or None.
 
     Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
     the machine did then slowed all of them.

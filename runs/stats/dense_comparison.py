@@ -25,14 +25,14 @@ class Contest:
     """Dense networks and conditional ones on one data set."""
 
     dataset: str
-    """images that all are judged on."""
+    """inputs that all are judged on."""
     dense: tuple[Point, ...]
     """the chosen one of each width, by MACs: the sweep's own if they have two costs, else those of
-    another sweep on the same images, trained in another way."""
+    another sweep on the same inputs, trained in another way."""
     conditional: tuple[Point, ...]
     """the chosen one of each method and cost, by MACs."""
     batches: tuple[int, ...]
-    """images of a pass for which times are known."""
+    """inputs of a pass for which times are known."""
     measure: Measure = ERROR
     """what points are compared by; their "errors" are numbers of it."""
 
@@ -201,7 +201,7 @@ def at_equal_macs(contest: Contest) -> list[EqualMacs]:
 
 @dataclass(frozen=True)
 class EqualError:
-    """A dense network, and the cheapest conditional row as good on validation images."""
+    """A dense network, and the cheapest conditional row as good on validation inputs."""
 
     dense: Point
     """the dense network."""

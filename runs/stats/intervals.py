@@ -202,7 +202,7 @@ def paired_difference(
 ) -> Interval | None:
     """Mean of ours minus theirs over the seeds of both, with Student's interval of a level.
 
-    Paired: what a seed makes hard (its weights, its images) is hard for both and cancels.
+    Paired: what a seed makes hard (its weights, its inputs) is hard for both and cancels.
 
     >>> paired_difference({0: 1.0, 1: 2.0, 2: 3.0}, {0: 0.5, 1: 1.5, 2: 2.5}).high
     0.5

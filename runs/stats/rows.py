@@ -55,7 +55,7 @@ class OtherMasks:
 
 @dataclass(frozen=True)
 class Row:
-    """One label of a sweep, judged on test images."""
+    """One label of a sweep, judged on test inputs."""
 
     label: str
     """what the sweep calls it."""
@@ -64,7 +64,7 @@ class Row:
     agent: str
     """its name."""
     dataset: str
-    """images that it is judged on."""
+    """inputs that it is judged on."""
     shaping: str
     """the reward that it learned from; says nothing about its rank."""
     seeds: tuple[int, ...]
@@ -82,18 +82,18 @@ class Row:
     total_cost: Interval | None
     """the same with the policy's MACs; None where these are unknown."""
     macs: Interval | None
-    """executed MACs of an image with the policy's own; comparable between networks."""
+    """executed MACs of an input with the policy's own; comparable between networks."""
     mode_error: Interval
     """share of wrong answers with greedy masks instead of sampled ones."""
     mode_macs: Interval | None
-    """MACs of an image with those."""
+    """MACs of an input with those."""
     other_error: Interval | None
     """share of wrong answers with the other of sampled and greedy masks; None of rules and
     functions."""
     density: tuple[float, ...]
     """share of blocks kept in each gated layer."""
     speedup: dict[str, float]
-    """images of a pass -> dense time over time, median over seeds; empty for ceilings."""
+    """inputs of a pass -> dense time over time, median over seeds; empty for ceilings."""
     on_front: bool
     """whether no other row (ceilings aside) has less error and fewer MACs."""
     dropout_error: Interval | None
@@ -105,7 +105,7 @@ class Row:
     memory_bytes: float | None
     """of network and policy, mean over seeds; None where a result was recorded before it was."""
     habits: dict[str, int]
-    """ways in which a learned policy ignores the image -> in how many seeds; see `HABITS`."""
+    """ways in which a learned policy ignores the input -> in how many seeds; see `HABITS`."""
     bits: Interval | None = None
     """of a text: bits a symbol, nll / ln 2; None where inputs are no symbols."""
     added: bool = False
@@ -399,7 +399,7 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
     is_even = True
     for layer in result["block_use"]:
         use = np.asarray(layer, dtype=np.float64) / 100
-        # Variance of each block's use that drawing masks for so few images gives.
+        # Variance of each block's use that drawing masks for so few inputs gives.
         chance = (use * (1 - use)).mean(axis=0) / images
         between_classes = np.maximum(use.var(axis=0) - len(use) * chance, 0)
         if np.sqrt(between_classes).mean() > SLACK:

@@ -43,7 +43,7 @@ class Program:
 
 
 def validations_every(images: int) -> int:
-    """Images between validations where nothing is said."""
+    """Inputs between validations where nothing is said."""
     return max(1, images // 10)
 
 

@@ -1,4 +1,4 @@
-"""Masks of a run: (its folder, masks and gate values of all test images) <-> a checked file."""
+"""Masks of a run: (its folder, masks and gate values of all test inputs) <-> a checked file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def save_masks(
     masks: Mapping[bool | None, Sequence[Tensor]],
     gate_values: Mapping[bool | None, Sequence[Tensor]] | None = None,
 ) -> None:
-    """Writes the masks of all test images, eight blocks a byte, so that they can be replayed.
+    """Writes the masks of all test inputs, eight blocks a byte, so that they can be replayed.
 
     Args:
         folder: the run's.

@@ -98,7 +98,7 @@ def git(folder: Path, *words: str) -> str:
 
 @functools.lru_cache(maxsize=16)
 def data_checksum(dataset: str) -> str | None:
-    """SHA-256 of all images and labels (its start); None where the data set is not here."""
+    """SHA-256 of all inputs and labels (its start); None where the data set is not here."""
     from ccenv.data import load_split
 
     digest = hashlib.sha256()

@@ -259,7 +259,7 @@ def unasked(source: Source) -> list[Result]:
 
 
 def check_data(path: Path, results: Iterable[Mapping[str, Any]], *, same: bool = True) -> None:
-    """Refuses results of other images; a data set that is not here cannot be compared.
+    """Refuses results of other inputs; a data set that is not here cannot be compared.
 
     Args:
         path: of the file, for messages.

@@ -3,14 +3,14 @@
 | tag | what |
 |---|---|
 | `eval/*` | the validation split, masks sampled |
-| `eval_over_macs/error` | error of all validations; x is not images but MACs of an input |
+| `eval_over_macs/error` | error of all validations; x is not inputs but MACs of an input |
 | `reward/*` | terms of the reward |
 | `rollout/*`, `time/fps` | return and length of episodes, steps a second: tags of SB3 |
 | `test/*` | the test split, masks sampled, once at the end |
 | `train/*` | the agent's scalars (its `agent/*`), norm of its last gradient, loss of the network |
 | `training/*` | batches as the agent saw them (`episode/*`), averaged between two points |
 | `use/density_<l>` | share of blocks kept in validation, gate by gate |
-| `use/keep_probability_<l>` | histogram over validation images and blocks |
+| `use/keep_probability_<l>` | histogram over validation inputs and blocks |
 | `use/by_class` | maps of mean keep probabilities on the test split, classes down, blocks across |
 | `settings/*`, HPARAMS | the settings, as text and as a row |
 | Custom Scalars | see `ccenv.runs.tensorboard.charts` |
@@ -146,11 +146,11 @@ class Tracker:
     def finish(
         self, images_seen: int, test: Evaluation, validations: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Writes the verdict on test images, error over cost and the row of HPARAMS.
+        """Writes the verdict on test inputs, error over cost and the row of HPARAMS.
 
         Args:
             images_seen: by the end.
-            test: verdict on test images.
+            test: verdict on test inputs.
             validations: `Evaluation.numbers` of each, in order.
         """
         self._flush(images_seen)

@@ -11,7 +11,7 @@ Faithful: one decision, bounded coins, baseline, curriculum and bonus; their rew
 `reward=blockdrop`, their last stage, in which network and policy learn together,
 `weights=cotrain`. Ours: any network's gates and any reward; the policy reads what the environment
 shows before the first gate, through an affine map or one hidden layer, where theirs is a small
-residual network of its own on the image. Left out: that network, and freezing the policy first.
+residual network of its own on the input. Left out: that network, and freezing the policy first.
 """
 
 from typing import Any, ClassVar

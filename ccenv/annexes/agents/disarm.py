@@ -1,9 +1,9 @@
-"""DisARM: two masks of an image, drawn against each other, are compared block by block.
+"""DisARM: two masks of an input, drawn against each other, are compared block by block.
 
 Dong, Mnih, Tucker 2020, "DisARM: an antithetic gradient estimator for binary latent variables",
 arXiv 2006.10680 (found independently as U2G: Yin et al. 2020). Where both masks agree about a block
 its score learns nothing; where they differ, it learns the difference of their returns. There all
-blocks are drawn at once. Here a gate may look at what the masks of earlier gates made of the image,
+blocks are drawn at once. Here a gate may look at what the masks of earlier gates made of the input,
 so that the two see different things: the estimator is then written for each mask by itself, with
 `antithetic_weight` for two probabilities, and stays unbiased. Where they see the same, it is the
 paper's.
@@ -27,7 +27,7 @@ PAIR = 2
 
 
 class Disarm(IndependentPolicy):
-    """Independent coins, tossed against each other for neighbouring rows of the same image.
+    """Independent coins, tossed against each other for neighbouring rows of the same input.
 
     Nothing holds the number of kept blocks but the reward: it needs a cost (`nll_minus_cost`) or a
     limit (`lagrangian`).
@@ -49,20 +49,20 @@ class Disarm(IndependentPolicy):
         """Prepares policy and optimiser (Adam).
 
         Args:
-            env: see `Agent`; its `group_size` is even: two masks of an image, or several pairs.
+            env: see `Agent`; its `group_size` is even: two masks of an input, or several pairs.
             learning_rate: Adam's.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             start_density: keep probability of every block before any learning, in (0, 1).
 
         Raises:
-            ValueError: if masks of an image do not come in pairs, or the density is impossible.
+            ValueError: if masks of an input do not come in pairs, or the density is impossible.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.group_size = self.simulator.group_size
         if self.group_size % PAIR:
             raise ValueError(
                 f"expected an even group_size, got {self.group_size}: disarm compares pairs of "
-                "masks of the same image; give the environment group_size=2"
+                "masks of the same input; give the environment group_size=2"
             )
         check_within("(0, 1)", start_density=start_density)
         start_at(self.scores, [start_density] * len(self.num_blocks))
@@ -156,7 +156,7 @@ def antithetic_weight(probability: Tensor, mask: Tensor) -> Tensor:
 def against_others(returns: Tensor, group_size: int) -> Tensor:
     """Each return minus a mean that neither mask of its pair has a part in: [batch] -> [batch].
 
-    That of the image's other pairs; of the batch's other images where there is one pair; nothing
+    That of the input's other pairs; of the batch's other inputs where there is one pair; nothing
     where there is one pair in all.
 
     >>> against_others(torch.tensor([1.0, 3.0, 5.0, 7.0]), group_size=2)

@@ -40,7 +40,7 @@ class Magnitude(Agent):
         self.policy_macs = [norms.block_macs(gate) for gate in gates]
 
     def begin_episode(self, simulator: Simulator) -> None:
-        """Remembers where the images are looked up."""
+        """Remembers where the inputs are looked up."""
         self.watched = simulator
 
     def act(

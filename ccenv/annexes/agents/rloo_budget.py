@@ -1,13 +1,13 @@
-"""How many blocks and which, under a budget of mean compute: easy images get fewer blocks.
+"""How many blocks and which, under a budget of mean compute: easy inputs get fewer blocks.
 
 A cost weight alone lets such policies collapse: it is too high or too low long before they
 have learned what a block is worth, and nothing brings them back. Here two things are apart:
 
-- A shift of all numbers, the same for every image, holds the mean cost at the budget. It is a part
+- A shift of all numbers, the same for every input, holds the mean cost at the budget. It is a part
   of the policy and acts at once.
-- The multiplier in the advantages decides which images get more than others. It starts at what
-  compute is worth at the margin, the slope of returns on costs among masks of the same image, while
-  numbers do not depend on the image yet; then its logarithm rises while a batch costs more than the
+- The multiplier in the advantages decides which inputs get more than others. It starts at what
+  compute is worth at the margin, the slope of returns on costs among masks of the same input, while
+  numbers do not depend on the input yet; then its logarithm rises while a batch costs more than the
   budget, and falls while it costs less: the multiplier of the constrained problem (Altman 1999).
 
 How many blocks is drawn from logits of each number, which of them from scores: an order without
@@ -63,13 +63,13 @@ class BudgetSettings(ScoreSettings):
     """k to start at, one number or one for each gate; None for the limit's share of a gate's
     blocks."""
     min_kept: int | Sequence[int] = 1
-    """fewest blocks of an image, of gates of several blocks, or one for each gate."""
+    """fewest blocks of an input, of gates of several blocks, or one for each gate."""
     max_kept: int | Sequence[int] | None = None
-    """most blocks of an image, or one for each gate; None for four times k."""
+    """most blocks of an input, or one for each gate; None for four times k."""
     paired_masks: int = 2
     """masks that share which blocks; a divisor of the group's size."""
     warmup_share: float = 0.3
-    """of the training, at the start, in which numbers do not depend on the image: exactly k, at
+    """of the training, at the start, in which numbers do not depend on the input: exactly k, at
     gates of one block a coin that is the same for all."""
     learning_rate: float = 0.005
     """Adam's, of which blocks."""
@@ -87,7 +87,7 @@ class BudgetSettings(ScoreSettings):
 
 
 class RlooBudget(ScoredAgent):
-    """Draws a number of blocks and the blocks; compares masks of the same image, as `rloo` does.
+    """Draws a number of blocks and the blocks; compares masks of the same input, as `rloo` does.
 
     Where gates have several blocks, `paired_masks` masks share the draw of which blocks, and differ
     in how many of them they keep: what a block more was worth is then not lost in which ones it
@@ -109,7 +109,7 @@ class RlooBudget(ScoredAgent):
         """Prepares policy and optimiser (Adam); see `BudgetSettings`.
 
         Args:
-            env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
+            env: see `Agent`; its `group_size` is the number of masks of an input, at least 2.
 
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
@@ -119,13 +119,13 @@ class RlooBudget(ScoredAgent):
         check_cost_limit(record.cost_limit)
         self.group_size = self.simulator.group_size
         self.only_units = max(self.num_blocks) == 1
-        # Where nothing is chosen but whether, all masks of an image are twins.
+        # Where nothing is chosen but whether, all masks of an input are twins.
         self.twins = self.group_size if self.only_units else record.paired_masks
         if self.group_size < 2 or self.twins < 1 or self.group_size % self.twins:
             raise ValueError(
                 f"expected group_size of at least 2 and paired_masks that divide it, got "
                 f"{self.group_size} and {record.paired_masks}; rloo_budget compares masks of one "
-                "image"
+                "input"
             )
         if record.spread <= 0:
             raise ValueError(
@@ -179,7 +179,7 @@ class RlooBudget(ScoredAgent):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether numbers do not depend on the image yet, at this moment of the training."""
+        """Whether numbers do not depend on the input yet, at this moment of the training."""
         return self.progress < self.settings.warmup_share
 
     def distribution(self, observation: Tensor, layer: int) -> "CountedBlocks":
@@ -268,10 +268,10 @@ def counted_loss(
 
 
 class Numbers(nn.Module):
-    """Logits of how many blocks a gate keeps: a bell about a centre that depends on the image.
+    """Logits of how many blocks a gate keeps: a bell about a centre that depends on the input.
 
     The bell's width is given, not learned: a number that is learned freely is soon the same for
-    every image, and with nothing left to compare nothing tells images apart any more. At gates of
+    every input, and with nothing left to compare nothing tells inputs apart any more. At gates of
     one block it is a coin.
     """
 
@@ -288,7 +288,7 @@ class Numbers(nn.Module):
     def __init__(
         self, scores: LayerScores, ranges: Sequence[range], starts: Sequence[float], spread: float
     ) -> None:
-        """Takes scores, which move an image's centre and are made 0 here, and each gate's numbers.
+        """Takes scores, which move an input's centre and are made 0 here, and each gate's numbers.
 
         A gate starts at a centre, or a coin's probability.
         """
@@ -358,7 +358,7 @@ class CountedBlocks:
     def mode(self) -> Tensor:
         """The blocks of highest score, as many as the median of the number: as `sample`.
 
-        The median's mean over images is closer to the mean number than the most probable one's.
+        The median's mean over inputs is closer to the mean number than the most probable one's.
         """
         below = self.number_logits.softmax(dim=1).cumsum(dim=1)[:, :-1] < 0.5
         return self._first(self.scores, self.least + below.sum(dim=1))

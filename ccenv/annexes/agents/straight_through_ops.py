@@ -1,4 +1,4 @@
-"""Back-propagation through masks: (network, images, soft masks) -> logits with a gradient.
+"""Back-propagation through masks: (network, inputs, soft masks) -> logits with a gradient.
 
 A soft mask is float: 1 where a block is kept and 0 where it is skipped, so that logits are those of
 the environment. The agent decides what its gradient is. Over a sequence it passes through the state
@@ -374,7 +374,7 @@ def rate_loss(soft_mask: Tensor, target: float) -> Tensor:
 
 
 def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
-    """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
+    """N times the sum over blocks of (share of inputs) x (mean weight): Fedus et al., equation 4.
 
     >>> load_balance(torch.zeros(2, 2), torch.tensor([[True, False], [False, True]])).item()
     1.0

@@ -134,7 +134,7 @@ class Header:
     dataset: str
     """name of the data set."""
     transforms: tuple[str, ...]
-    """what its images go through."""
+    """what its inputs go through."""
     split: str
     """"train", "validation" or "test"."""
     num_images: int

@@ -1,7 +1,7 @@
 """The table of masks: (inputs, numbers of masks) -> right or wrong, nll, MACs; a checked file.
 
-Some come with the package, for each network two: one of validation images, to play and to learn by,
-and one of test images, by which tasks of the suite judge; the environment has no name
+Some come with the package, for each network two: one of validation inputs, to play and to learn by,
+and one of test inputs, by which tasks of the suite judge; the environment has no name
 for the latter.
 """
 

@@ -15,7 +15,7 @@ environment:
 Each name is seen in a column of its own before all others. The reward's own `cost_weight` stays at
 1. Where cost weights are drawn on a log scale, their place is one on a log scale too.
 
-A value is a number, or a pair (low, high) from which one is drawn for each image, the same for all
+A value is a number, or a pair (low, high) from which one is drawn for each input, the same for all
 rows of a group. A budget is kept by skipping blocks that the action chose: layers are served from
 the first to the last, the blocks of a layer by number, as long as the next one can be paid;
 `info["mask"]` says what was executed.
@@ -124,7 +124,7 @@ class ContextObserver(Observer):
     """of the network."""
 
     def __call__(self, state: EpisodeState) -> Tensor:
-        """Observation of each image: float32 [batch, obs_size], a fresh tensor."""
+        """Observation of each input: float32 [batch, obs_size], a fresh tensor."""
         columns = []
         for name, values in self.values.items():
             left = values - state.macs / self.dense_macs

@@ -1,8 +1,8 @@
 """The probe, a tiny task with masks known to be optimal: its data, and networks of three kinds.
 
 Weights are set by hand. In fully connected layers one block does all the work. In networks of units
-and exits features are the image's, with room for one sum a label behind them: unit d reads domain
-d, adds to the sum of its label, and adds nothing for images of other domains.
+and exits features are the input's, with room for one sum a label behind them: unit d reads domain
+d, adds to the sum of its label, and adds nothing for inputs of other domains.
 """
 
 from collections.abc import Mapping
@@ -47,10 +47,10 @@ def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
 def probe(split: str) -> Split:
     """A tiny task with masks known to be optimal, to tell whether agents learn.
 
-    An image carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
+    An input carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
     gated layer reads domain d, and only block d + 1 (cyclic) of the second layer passes it on;
     every other block adds nothing. A classifier that sees nothing answers with a third class, which
-    is always wrong. So one known block a layer is right for each image, and the others are waste.
+    is always wrong. So one known block a layer is right for each input, and the others are waste.
     """
     size = {"train": 1024}.get(split, 256)
     return Split(*probe_images(size, seed=SPLITS.index(split)), num_classes=NUM_LABELS + 1)
@@ -99,7 +99,7 @@ def probe_network(
 def probe_residual(
     input_shape: tuple[int, ...] = (1, 1, IN_FEATURES), num_classes: int = NUM_LABELS + 1
 ) -> GatedSequential:
-    """Four units, one gate each: an image of domain d needs only unit d.
+    """Four units, one gate each: an input of domain d needs only unit d.
 
     The unit kept, a step costs 100 of 430 MACs.
     """
@@ -113,7 +113,7 @@ def probe_exit(
 ) -> GatedSequential:
     """Four units that always run, and an exit after each of the first three.
 
-    An image of domain d can be answered from exit d on: stopping there costs 130 (d + 1) of 520
+    An input of domain d can be answered from exit d on: stopping there costs 130 (d + 1) of 520
     MACs, stopping before it gives the class that is always wrong.
     """
     check_is_probe(input_shape, num_classes)

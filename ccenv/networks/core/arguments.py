@@ -1,4 +1,4 @@
-"""What users give a simulator: networks, rows, devices and numbers of images -> built, or refused.
+"""What users give a simulator: networks, rows, devices and numbers of inputs -> built, or refused.
 
 A network has initial weights from a seed; `network="module:name"` comes from users too.
 """
@@ -169,7 +169,7 @@ def check_device(device: str | torch.device) -> torch.device:
     try:
         torch_device = torch.device(device)
         if torch_device.type not in ("cpu", "cuda"):
-            raise TypeError("images and network live on neither")
+            raise TypeError("inputs and network live on neither")
         torch.empty(0, device=torch_device)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(
@@ -180,7 +180,7 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def check_indices(indices: Tensor, num_images: int) -> None:
-    """Refuses numbers that are no images of the split."""
+    """Refuses numbers that are no inputs of the split."""
     if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
         raise ValueError(
             f"expected indices int64 [n], n > 0, got {indices.dtype} {list(indices.shape)}"
@@ -202,6 +202,6 @@ def infinite_answers(logits: Tensor) -> ValueError:
     rows = int((~logits.isfinite()).any(dim=1).sum())
     return ValueError(
         f"expected finite logits of the network, got others for {rows} of {len(logits)} rows; "
-        "its weights or the images are too large or no numbers; where it learns, lower its "
+        "its weights or the inputs are too large or no numbers; where it learns, lower its "
         "learning_rate"
     )

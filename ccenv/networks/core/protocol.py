@@ -367,7 +367,7 @@ def rows_each(num_inputs: int, num_rows: int) -> int:
     group, rest = divmod(num_rows, max(1, num_inputs))
     if rest or not group or not num_inputs:
         raise ValueError(
-            f"expected masks for a multiple of {num_inputs} images, got {num_rows} rows"
+            f"expected masks for a multiple of {num_inputs} inputs, got {num_rows} rows"
         )
     return group
 

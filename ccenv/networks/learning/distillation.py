@@ -1,4 +1,4 @@
-"""Learning from a dense teacher: (network, images, settings) -> the trainer of its co-training.
+"""Learning from a dense teacher: (network, inputs, settings) -> the trainer of its co-training.
 
 The teacher is trained once and cached, as frozen weights are. Distillation: Hinton, Vinyals, Dean
 2015, "Distilling the knowledge in a neural network" (arXiv 1503.02531), with the temperature at
@@ -32,7 +32,7 @@ from ccenv.networks.learning.training import (
 def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoTrainer:
     """Prepares the training of a network with fresh weights, or with a teacher's: a warm start.
 
-    The teacher learns from the same images. `settings` are those of `CoTrainer` and `Teaching`. A
+    The teacher learns from the same inputs. `settings` are those of `CoTrainer` and `Teaching`. A
     network that cannot be taught, or not without a schedule's end, is refused (ValueError).
     """
     training, teaching = teaching_of(settings)
@@ -82,7 +82,7 @@ class DistillingTrainer(CoTrainer):
     def targets(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Labels mixed with the teacher's answers: -> probabilities [batch, num_classes].
 
-        There may be fewer images than labels, each for as many neighbouring rows.
+        There may be fewer inputs than labels, each for as many neighbouring rows.
         """
         with torch.no_grad():
             logits = dense_forward(self.teacher, inputs)

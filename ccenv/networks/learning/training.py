@@ -37,10 +37,10 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Recipe of frozen weights: every image of every batch has a density of its own."""
+    """Recipe of frozen weights: every input of every batch has a density of its own."""
 
     batch_size: int = 128
-    """images of an update."""
+    """inputs of an update."""
     num_epochs: int = 20
     """passes over the training split, unless that is too few updates."""
     min_updates: int = 2000
@@ -52,7 +52,7 @@ class Pretraining:
     weight_decay: float = 1e-4
     """AdamW's."""
     seed: int = 0
-    """of the initial weights, the order of the images and the random masks."""
+    """of the initial weights, the order of the inputs and the random masks."""
 
 
 SEQUENCES = Pretraining(batch_size=32, num_epochs=5, min_updates=1000, max_updates=2000)
@@ -84,7 +84,7 @@ changes its weights. All cached weights are then learned again, and those of the
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
     """Hash of all that the learned weights depend on.
 
-    That is the recipe, the images and labels, and of every part of the network its class, settings
+    That is the recipe, the inputs and labels, and of every part of the network its class, settings
     and initial weights. A class of ccenv counts by its name and `LEARNED_BY`, so that old weights
     stay where its code is rewritten; a class of the user's counts by its source.
     """
@@ -147,7 +147,7 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def pretrain(network: Any, split: Split, recipe: Pretraining, positions: int = 1) -> None:
-    """Trains a network under masks whose density is uniform in 0..1, drawn for every image."""
+    """Trains a network under masks whose density is uniform in 0..1, drawn for every input."""
     blocks = num_blocks_of(network)
 
     def masks_of(rows: int, generator: torch.Generator) -> list[Tensor]:
@@ -185,7 +185,7 @@ def learn_split(
         schedule_updates=num_updates,
     )
     trainer.positions = positions
-    title = f"ccenv: {title} on {len(split):,} images (once, then cached)"
+    title = f"ccenv: {title} on {len(split):,} inputs (once, then cached)"
     updates = tqdm(range(num_updates), title, unit="update", mininterval=0.5, disable=None)
     for update in updates:
         if update % per_epoch == 0:
@@ -193,7 +193,7 @@ def learn_split(
         start = update % per_epoch * batch_size
         inputs, labels = split.batch(order[start : start + batch_size])
         masks = masks_of(len(labels), generator)
-        # At densities around one half, gathering each block's images costs more than it saves.
+        # At densities around one half, gathering each block's inputs costs more than it saves.
         trainer.update(inputs, labels, masks, backend="reference")
 
 
@@ -295,7 +295,7 @@ class CoTrainer:
             values: float [rows, num_blocks] for each gate, chosen in the episode, with which blocks
                 are multiplied: a mixture of experts would learn for another sum under bare masks.
                 What chose them learns from its own gradient.
-            start: hidden state of the images before the first gate, with its gradient; else it is
+            start: hidden state of the inputs before the first gate, with its gradient; else it is
                 computed.
         """
         self.network.train()

@@ -146,7 +146,7 @@ def test_settings_of_a_batch_are_checked():
     for nonsense in ([1], 1, None, b"SAME_STEP", {}):
         with pytest.raises(ValueError, match="unknown autoreset_mode"):
             BlockSelectionVectorEnv(2, autoreset_mode=nonsense, **PROBE)
-    with pytest.raises(ValueError, match="group_size=1 for a single image"):
+    with pytest.raises(ValueError, match="group_size=1 for a single input"):
         BlockSelectionEnv(group_size=2, **PROBE)
 
 
@@ -188,7 +188,7 @@ def test_bits_of_any_number_type_are_one_mask(dtype):
 
 BAD_OPTIONS = {
     "unknown": ({"index": [0]}, "did you mean 'indices'"),
-    "too few": ({"indices": [0]}, "one for each image"),
+    "too few": ({"indices": [0]}, "one for each input"),
     "outside": ({"indices": [0, 10**6]}, "indices in 0.."),
     "negative": ({"indices": [0, -1]}, "indices in 0.."),
     "fractions": ({"indices": [0.5, 1.0]}, "whole numbers"),

@@ -371,7 +371,7 @@ def test_impossible_settings_are_refused_before_any_weights_are_learned(
 
 
 def test_a_batch_that_memory_cannot_hold_is_refused(network):
-    with pytest.raises(ValueError, match=r"a batch of 10,000,000,000 images .* fewer num_envs"):
+    with pytest.raises(ValueError, match=r"a batch of 10,000,000,000 inputs .* fewer num_envs"):
         Simulator(10**10, network=network)
 
 

@@ -81,7 +81,7 @@ def test_weights_that_no_row_reads_may_be_anything_in_small_networks_and_large_o
 def test_masks_that_are_no_multiple_of_the_images_are_refused():
     network = network_of()
     for images, rows in ((2, 3), (2, 1), (0, 3), (3, 0)):
-        with pytest.raises(ValueError, match=f"a multiple of {images} images, got {rows} rows"):
+        with pytest.raises(ValueError, match=f"a multiple of {images} inputs, got {rows} rows"):
             forward(network, torch.zeros(images, 6), masks_of(network, rows, 0.5))
     assert forward(network, torch.zeros(0, 6), masks_of(network, 0, 0.5)).shape == (0, 4)
 

@@ -28,7 +28,8 @@ GO_ON = ("lm", "patches", "skip_gru", "decoder", "documents", "staleness", "upda
 """Beginnings of the names of those that keep a state from position to position."""
 NO_STATE = (
     r"^expected a network that keeps a state from position to position, such as skip_gru or lm, "
-    r"with episode='sequence', got \w+; take episode='input'$"
+    r"with episode='sequence', got \w+, which does not name the ability Continues; take "
+    r"episode='input'$"
 )
 FIXED = ("ngram", "updating")
 """Those that have no gradient: one counts symbols, the other updates."""
