@@ -1,8 +1,8 @@
-"""Export: an agent and its network -> one module from images to logits that skips blocks, on disk.
+"""Export: an agent and its network -> one module from inputs to logits that skips blocks, on disk.
 
     classifier = SkippingClassifier.from_agent(agent, learning_rate=0.02)
     classifier.save("classifier.safetensors")
-    logits = SkippingClassifier.load("classifier.safetensors")(images)
+    logits = SkippingClassifier.load("classifier.safetensors")(inputs)
 
 A file holds tensors, numbers and names, no pickle. Of what it names only entries of this project's
 tables are imported; modules of yours by `load(path, trust=("my_module",))`.
@@ -162,16 +162,16 @@ class SkippingClassifier(nn.Module):
         deterministic: bool | None = None,
         **context: float | Tensor,
     ) -> Tensor:
-        """Classifies images under masks that the policy chooses.
+        """Classifies inputs under masks that the policy chooses.
 
         Args:
             images: [batch, channels, height, width], or flat, of the height and width that the
                 data set stores: float32, bytes as shares of 255, or uint8 where it stores bytes.
                 They go through the transforms of the agent's environment here.
             generator: draws the masks, where they are drawn; None: a stream whose seed is made of
-                the images, so that the same batch always gets the same answers.
+                the inputs, so that the same batch always gets the same answers.
             deterministic: True for greedy masks, False for sampled ones; None: sampled with a
-                generator, else as `self.deterministic` says, which erred less on validation images.
+                generator, else as `self.deterministic` says, which erred less on validation inputs.
             **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
                 learned under many (see `ccenv.annexes.simulator.context`).
 
@@ -179,8 +179,8 @@ class SkippingClassifier(nn.Module):
             Logits [batch, num_classes].
 
         Raises:
-            TypeError: if the images are of another type.
-            ValueError: if images, context or generator do not fit.
+            TypeError: if the inputs are of another type.
+            ValueError: if inputs, context or generator do not fit.
         """
         return self.classify(images, generator, deterministic=deterministic, **context)[0]
 
@@ -237,10 +237,10 @@ class SkippingClassifier(nn.Module):
 
     @takes_draw
     def fuse(self, *, deterministic: bool | None = None) -> FusedClassifier | ShortWalk:
-        """The same with little between the layers, to rounding: faster for one image.
+        """The same with little between the layers, to rounding: faster for one input.
 
         A fully connected network, of symbols too, runs in one compiled call, many times faster; a
-        `GatedSequential` without all that one row does not need. Images are those of `forward`;
+        `GatedSequential` without all that one row does not need. Inputs are those of `forward`;
         without transforms only float32 ones. Transforms are applied before.
 
         Args:
@@ -273,7 +273,7 @@ class SkippingClassifier(nn.Module):
 
     @property
     def policy_macs(self) -> list[int]:
-        """MACs of choosing one image's masks, for each gated layer."""
+        """MACs of choosing one input's masks, for each gated layer."""
         return [int(macs) for macs in self.policy.policy_macs]
 
     def _observer(self, values: Mapping[str, Tensor]) -> Observer:

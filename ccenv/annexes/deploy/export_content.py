@@ -88,9 +88,9 @@ class Surface:
     num_images: int
     """rows of the batches that the agent learned from."""
     group_size: int
-    """rows of one image."""
+    """rows of one input."""
     state: EpisodeState | None = None
-    """where the images are, for policies that look at the episode."""
+    """where the inputs are, for policies that look at the episode."""
     rule: Any = None
     """masks of windows before their last positions, see `ccenv.simulator.policy.follow`."""
 
@@ -299,7 +299,7 @@ def better_draw(agent: Any) -> dict[str, Any]:
 
 def stream_of(images: Tensor) -> torch.Generator:
     """A stream whose seed is made of a batch of images: the same batch always draws alike."""
-    # One seed for all batches would draw alike for every image that is classified alone.
+    # One seed for all batches would draw alike for every input that is classified alone.
     return stream(zlib.crc32(images.detach().cpu().contiguous().numpy().data), "masks")
 
 

@@ -26,7 +26,7 @@ class Latency:
     """Time of one pass, policy included, and the dense network's; depends on the machine."""
 
     batch_size: int
-    """images of a pass."""
+    """inputs of a pass."""
     milliseconds: float
     """median with the policy's masks, looking and choosing included."""
     dense_milliseconds: float
@@ -44,12 +44,12 @@ class Latency:
 
 
 def measure_latency(env: Any, policy: Policy, batch_size: int, *, repeats: int = 15) -> Latency:
-    """Times a policy's pass and the dense network's in turns, on the same images.
+    """Times a policy's pass and the dense network's in turns, on the same inputs.
 
     Args:
         env: any view of the environment, or a `Simulator`.
         policy: chooses the masks; those of one draw of the generator in every repeat.
-        batch_size: images of a pass, of the test split.
+        batch_size: inputs of a pass, of the test split.
         repeats: pairs of timings, at least 2; each is long enough for the clock.
     """
     simulator, policy = simulator_of(env).on_split("test", batch_size), as_policy(policy)
@@ -62,7 +62,7 @@ def measure_latency(env: Any, policy: Policy, batch_size: int, *, repeats: int =
         if fused is not None:
             fused(images, generator=generator)
             return
-        # Neither drawing images nor rewards: what a user of the trained network would run.
+        # Neither drawing inputs nor rewards: what a user of the trained network would run.
         look_and_compute(policy, simulator, images, generator, None)
         wait_for(simulator.device)
 

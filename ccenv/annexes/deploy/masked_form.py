@@ -1,4 +1,4 @@
-"""A classifier as one graph of tensor operations: (images, uniform numbers) -> logits and masks.
+"""A classifier as one graph of tensor operations: (inputs, uniform numbers) -> logits and masks.
 
 Every block is computed and multiplied away where it is skipped (`backend="reference"`), so that a
 graph without decisions means exactly what the skipping classifier does; with `skips`, single inputs
@@ -73,7 +73,7 @@ class RowState:
 
 
 class MaskedForm(nn.Module):
-    """Images [batch, ...], uniforms [batch, all blocks] -> logits, executed masks."""
+    """Inputs [batch, ...], uniforms [batch, all blocks] -> logits, executed masks."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class MaskedForm(nn.Module):
             network: in evaluation mode and not packed; its modules no longer work in place.
             choosers: one for each gate.
             see: how they look at states.
-            prepare: makes what the network sees of images; None: they are it.
+            prepare: makes what the network sees of inputs; None: they are it.
             skips: branches instead of products with masks.
 
         Raises:

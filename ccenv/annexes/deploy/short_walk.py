@@ -1,10 +1,10 @@
-"""A policy and a network with little between them: (images) -> logits and masks.
+"""A policy and a network with little between them: inputs -> logits and masks.
 
 A network of affine maps runs in one compiled call (`fused`), one of stages here.
 
-One image goes through the modules and decisions of the lowered list alone: what a walk of many rows
+One input goes through the modules and decisions of the lowered list alone: what a walk of many rows
 needs (which have stopped, which masks share an input) takes as long for one row as a small
-convolution does. Many images walk as everywhere, under the same rules.
+convolution does. Many inputs walk as everywhere, under the same rules.
 """
 
 import itertools
@@ -47,17 +47,17 @@ IMAGES = 3
 def look_and_compute(
     policy: Policy,
     surface: Any,
-    images: Tensor,
+    inputs: Tensor,
     generator: torch.Generator | None,
     budget: Tensor | None,
     cache: Any = None,
 ) -> tuple[StepOutcome, list[Tensor]]:
-    """Walks images through the layers as a rollout does, without rewards and MACs.
+    """Walks inputs through the layers as a rollout does, without rewards and MACs.
 
     Args:
         policy: chooses the masks.
         surface: what policies read of an environment: a simulator, or a classifier's `Surface`.
-        images: as the network reads them.
+        inputs: as the network reads them.
         generator: of the draws, None for greedy masks.
         budget: float32 [batch], or None.
         cache: the state before these inputs, see `ccenv.networks.core.abilities.Continues`.
@@ -66,10 +66,10 @@ def look_and_compute(
         Outcome of the last gate, and the masks as executed.
     """
     network = surface.network
-    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    labels = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     follow(as_policy(policy), surface)
-    cache = played(network, images, surface.rule) if cache is None else cache
-    state = initial(network, images, labels, state=cache)
+    cache = played(network, inputs, surface.rule) if cache is None else cache
+    state = initial(network, inputs, labels, state=cache)
     surface.state = state
     as_policy(policy).begin_episode(surface)
 
@@ -147,7 +147,7 @@ Answer = tuple[Tensor, list[Tensor]]
 
 
 class ShortWalk:
-    """Images to logits and masks, with the weights that the network has now."""
+    """Inputs to logits and masks, with the weights that the network has now."""
 
     def __init__(self, network: Any, choosers: Sequence[Chooser]) -> None:
         """Takes a packed network and a chooser for each gate; ValueError if they do not fit."""
@@ -160,13 +160,13 @@ class ShortWalk:
         self.num_blocks = num_blocks_of(network)
         self.draws = are_sampled(choosers)
         self.prepare: Callable[[Tensor], Tensor] | None = None
-        """makes what the network sees of the images that a call is given; None: they are it."""
+        """makes what the network sees of the inputs that a call is given; None: they are it."""
         self.stream: Callable[[Tensor], torch.Generator] | None = None
-        """what draws the masks of images where a call is given no generator."""
+        """what draws the masks of inputs where a call is given no generator."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Answer:
-        """Classifies images.
+        """Classifies inputs.
 
         Args:
             images: [batch, ...], or what `prepare` wants.
@@ -174,7 +174,7 @@ class ShortWalk:
 
         Returns:
             Logits [batch, num_classes], and bool [batch, num_blocks] for each gate; behind an exit
-            that one image alone has taken, nothing is kept.
+            that one input alone has taken, nothing is kept.
 
         Raises:
             ValueError: if there is no generator to draw from.

@@ -1,9 +1,9 @@
-"""A whole network, policy included, in one compiled call: (program, images) -> masks and logits.
+"""A whole network, policy included, in one compiled call: (program, inputs) -> masks and logits.
 
-For one image the calls between layers take longer than the layers. A program is a table of int64,
-one row an instruction, which `fused.writer` writes. Images go through it some rows at
+For one input the calls between layers take longer than the layers. A program is a table of int64,
+one row an instruction, which `fused.writer` writes. Inputs go through it some rows at
 a time, so that what lies between two layers never leaves the cache. Windows of symbols, int64, lie
-where images do, as twice as many floats.
+where inputs do, as twice as many floats.
 
 Numbers between instructions lie in a workspace: "place p" starts p floats times the rows at once.
 """
@@ -37,7 +37,7 @@ FIELDS = 14
 """Numbers of a line of a program, zeros behind its own."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
-"""Addresses of a job before those of its masks: program, images, logits."""
+"""Addresses of a job before those of its masks: program, inputs, logits."""
 HIGHEST = np.int64(2**63 - 1)
 
 
@@ -55,7 +55,7 @@ def code_line(names: np.dtype[Any], **numbers: int) -> list[int]:
 
 
 HEADER = fields_of("length layers features classes chunk floats")
-"""First line: instructions, gated layers, features of an image, logits, most rows at once, floats
+"""First line: instructions, gated layers, features of an input, logits, most rows at once, floats
 of one row's workspace."""
 HEAD = "op source target "
 """First numbers of an instruction: address of the op, places; then its own, by the op."""
@@ -375,7 +375,7 @@ def run_program(job: int, start: int, stop: int) -> int:
 
     Args:
         job: address of int64 addresses: of the program, which is int64 [1 + length, FIELDS] with
-            its `HEADER` in the first line; of the images, float32 [rows, features]; of the
+            its `HEADER` in the first line; of the inputs, float32 [rows, features]; of the
             logits, float32 [rows, classes], written; then one a gated layer, each of bool [rows,
             blocks], read, or written where an instruction chooses; then, if an instruction draws,
             the same for uniform numbers, float32.
@@ -383,7 +383,7 @@ def run_program(job: int, start: int, stop: int) -> int:
         stop: row behind the last one.
     """
     addresses = carray(as_pointer(job), (JOB,), np.int64)
-    program, images, logits = addresses[0], addresses[1], addresses[2]
+    program, inputs, logits = addresses[0], addresses[1], addresses[2]
     head = numbers_at(program, HEADER)
     masks = job + 8 * JOB
     draws = masks + 8 * head.layers
@@ -400,7 +400,7 @@ def run_program(job: int, start: int, stop: int) -> int:
             # Places are multiples of whole cache lines.
             source = base + 4 * chunk * code.source
             if code.source == IMAGES:
-                source = images + 4 * first * head.features
+                source = inputs + 4 * first * head.features
             target = base + 4 * chunk * code.target
             if code.target == LOGITS:
                 target = logits + 4 * first * head.classes
