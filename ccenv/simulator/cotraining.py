@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from ccenv.networks.core.protocol import started
 from ccenv.networks.core.unrolled import played
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.simulator.network_source import take_shipped
-
-if TYPE_CHECKING:
-    from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import SimulatorParts
 
 MAX_PENDING = 256
 """Finished batches that wait for their update at most; the newest stay."""
@@ -41,7 +39,7 @@ class CoTraining:
         self._start: tuple[Any, int] | None = None
         self._landed: list[Tensor] = []
 
-    def seed(self, simulator: "Simulator", seed: int) -> None:
+    def seed(self, simulator: SimulatorParts, seed: int) -> None:
         """Gives the network fresh weights and a fresh optimiser."""
         network, source = simulator.network, simulator.source
         network.load_state_dict(source.build(stream_seed(seed, "initial weights")).state_dict())
@@ -52,7 +50,7 @@ class CoTraining:
         self.trainer.positions = simulator.positions
         self.version = 0
 
-    def shares_start(self, simulator: "Simulator") -> bool:
+    def shares_start(self, simulator: SimulatorParts) -> bool:
         """Whether an update goes on from what the rollout computed before the first gate.
 
         Not where updates land between gates of a later batch.
@@ -74,7 +72,7 @@ class CoTraining:
             return None
         return self._start[0]
 
-    def finish(self, simulator: "Simulator") -> None:
+    def finish(self, simulator: SimulatorParts) -> None:
         """Puts the batch whose episode has ended among those that wait."""
         values = [simulator.gate_values] if simulator.gate_values else []
         self.pending.append((simulator.indices, simulator.masks, *values))
@@ -89,7 +87,7 @@ class CoTraining:
             indices, *parts = self.pending.pop()
             self.pending.append((indices, *([rows[::every] for rows in part] for part in parts)))
 
-    def update(self, simulator: "Simulator") -> dict[str, float]:
+    def update(self, simulator: SimulatorParts) -> dict[str, float]:
         """One update for every batch that waits, oldest first; see `Simulator.update_network`."""
         while self.pending and not lands(simulator):
             loss = self.next_loss(simulator)
@@ -99,7 +97,7 @@ class CoTraining:
         losses = [x.item() for x in simulator.checks.on_host(dict(enumerate(landed))).values()]
         return {"network_loss": sum(losses) / len(losses)} if losses else {}
 
-    def next_loss(self, simulator: "Simulator") -> Tensor:
+    def next_loss(self, simulator: SimulatorParts) -> Tensor:
         """The loss of the oldest batch that waits, see `CoTrainer.loss`."""
         indices, masks, *values = self.pending[0]
         network, start = simulator.network, None
@@ -125,7 +123,7 @@ class CoTraining:
         loss: Tensor = self.trainer.loss(inputs, labels, masks, "auto", chosen, start)
         return loss
 
-    def finish_update(self, simulator: "Simulator", loss: Tensor) -> None:
+    def finish_update(self, simulator: SimulatorParts, loss: Tensor) -> None:
         """One step down the gradient of the oldest batch, which waits no longer."""
         self.pending.popleft()
         self.trainer.step()
@@ -144,6 +142,6 @@ def by_gate(steps: Sequence[Tensor], num_layers: int) -> list[Tensor]:
     return [torch.stack([*steps[g::num_layers]], dim=1).flatten(0, 1) for g in gates]
 
 
-def lands(simulator: "Simulator") -> bool:
+def lands(simulator: SimulatorParts) -> bool:
     """Whether updates land between gates, and not in `update_network`."""
     return any(extension.lands_between_gates for extension in simulator.extensions)

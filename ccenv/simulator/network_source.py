@@ -2,23 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
+from typing import Any
 
 from ccenv.base.registry import check_names, resolve
 from ccenv.base.values import as_settings, positive_ints
-from ccenv.data import Split, check_alike, dataset_name
+from ccenv.data import Split
 from ccenv.networks import NETWORKS
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
-from ccenv.networks.core.inference_copy import pack
-from ccenv.networks.core.precision import in_dtype
 from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
-from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
+from ccenv.networks.learning.training import check_cotraining_settings
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
-
-if TYPE_CHECKING:
-    from ccenv.simulator.simulator import Simulator
 
 WEIGHTS = ("frozen", "shipped", "cotrain")
 
@@ -77,25 +70,3 @@ def take_shipped(
 ) -> None:
     """Gives a network the weights that come with the package; see `load_shipped` for errors."""
     load_shipped(network, shipped_name(source.name, source.kwargs, dataset, transforms))
-
-
-def with_weights(simulator: "Simulator", dtype: str) -> Any:
-    """A simulator's network with its weights, on its device and in what it computes in.
-
-    Frozen weights are learned or read from the cache, if it has none; those of sequences by whole
-    sequences, whose state their own masks made. They stay, as shipped ones do.
-    """
-    network, source, weights = simulator.network, simulator.source, simulator.weights
-    called = dataset_name(simulator.dataset)
-    if weights == "shipped":
-        take_shipped(network, source, called, simulator.transforms)
-    has_own = isinstance(source.builder, nn.Module) or network.has_own_weights
-    if weights == "frozen" and not has_own:
-        train = simulator.load("train")
-        check_alike(simulator.data, train, called)
-        frozen_weights(network, train, positions=simulator.positions)
-    network.to(simulator.device).eval()
-    if weights != "cotrain":
-        network.requires_grad_(False)
-        pack(network)
-    return in_dtype(network, dtype)

@@ -6,10 +6,9 @@ before it have made: `begin_position` starts it out of what they left.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings
@@ -17,16 +16,11 @@ from ccenv.data import Split
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
-from ccenv.simulator.step import Extension
-
-if TYPE_CHECKING:
-    from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Extension, InputsAhead, SimulatorParts
 
 EPISODES = ("input", "sequence")
 AHEAD = 2**18
 """Numbers of inputs that are drawn together, at most, unless one position's are more."""
-InputsAhead = list[tuple[Tensor, Tensor]]
-"""Inputs and labels of the next positions, as far as they are drawn."""
 
 
 def read_episode(asked: EnvironmentSettings) -> bool:
@@ -46,7 +40,7 @@ def num_positions(data: Split, dataset: str, is_sequence: bool) -> int:
 
 
 @torch.no_grad()
-def begin_position(simulator: "Simulator", state: Any = None) -> EpisodeState:
+def begin_position(simulator: SimulatorParts, state: Any = None) -> EpisodeState:
     """Begins the position that is next, behind what those before it left; None: the first."""
     if state is None or not simulator.ahead:
         simulator.ahead = draw_ahead(simulator)
@@ -56,7 +50,7 @@ def begin_position(simulator: "Simulator", state: Any = None) -> EpisodeState:
     return dynamics.initial(simulator.network, inputs, labels, state=state)
 
 
-def draw_ahead(simulator: "Simulator") -> InputsAhead:
+def draw_ahead(simulator: SimulatorParts) -> InputsAhead:
     """Draws inputs and labels of the next positions, as many as `AHEAD` allows: one by one is slow.
 
     Each input has memory of its own, which begins where torch's does: else a product of it may take
@@ -70,7 +64,7 @@ def draw_ahead(simulator: "Simulator") -> InputsAhead:
     return [(example.clone(), right) for example, right in zip(inputs, labels, strict=True)]
 
 
-def next_position(simulator: "Simulator", ended: EpisodeState) -> EpisodeState:
+def next_position(simulator: SimulatorParts, ended: EpisodeState) -> EpisodeState:
     """Goes on behind the last gate of a position that is not the last."""
     with torch.no_grad():
         state = simulator.network.advance(ended.hidden)

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.base.checks import Checks
 from ccenv.base.machine import check_fits
@@ -21,7 +21,6 @@ from ccenv.base.seeding import stream
 from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
-from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
 from ccenv.networks.core.arguments import (
     check_answers,
@@ -30,15 +29,16 @@ from ccenv.networks.core.arguments import (
     check_indices,
     check_reads,
 )
+from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import FiniteWeights
-from ccenv.networks.core.precision import check_dtype
-from ccenv.networks.core.protocol import Rule, num_blocks_of
+from ccenv.networks.core.precision import check_dtype, in_dtype
+from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.core.unrolled import check_continues, played
+from ccenv.networks.learning.training import frozen_weights
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.cotraining import CoTraining
-from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
+from ccenv.simulator.network_source import check_weights_setting, source_of, take_shipped
 from ccenv.simulator.sequences import (
-    InputsAhead,
     begin_position,
     check_combination,
     next_position,
@@ -47,7 +47,7 @@ from ccenv.simulator.sequences import (
     read_extensions,
 )
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
-from ccenv.simulator.step import Extension, Step
+from ccenv.simulator.step import Extension, SimulatorParts, Step
 
 
 class ImageOrder:
@@ -72,7 +72,7 @@ class ImageOrder:
         return drawn
 
 
-class Simulator:
+class Simulator(SimulatorParts):
     """The environment in tensors: a batch of inputs, one gate per step.
 
     >>> simulator = Simulator(2, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
@@ -129,42 +129,43 @@ class Simulator:
         if self.is_sequence:
             check_continues(self.network)
         check_shown(observation, self.network, inputs)
-        self.network = with_weights(self, asked.dtype)
+        self.network = self._with_weights()
         self.finite_weights = FiniteWeights(self.network)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
-        self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
+        self.num_blocks = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
         self.max_blocks, self.num_steps = max(self.num_blocks), self.positions * self.num_layers
-        self.dense_macs: int = self.network.dense_macs
+        self.dense_macs = self.network.dense_macs
         if weights != "cotrain":
             self._prepare_reward()
-        self.state: EpisodeState | None = None
-        self.position = 0
-        """of the sequence, which is decided now; always 0 in episodes of one input."""
-        self.ahead: InputsAhead = []
-        self.rule: Rule | None = None
-        """masks of windows before their last positions, see `ccenv.simulator.policy.follow`."""
-        self.images_seed: int | None = None
-        self.masks: list[Tensor] = []
-        """of the gates that are decided, bool [batch, num_blocks] each; as executed."""
-        self.gate_values: list[Tensor] = []
-        """likewise, float [batch, num_blocks] each; none under masks alone."""
+        self.ahead, self.masks, self.gate_values = [], [], []
         self.learning = CoTraining()
         for extension in self.extensions:
             extension.attach(self)
 
-    @property
-    def context(self) -> Any:
-        """Cost weights or budgets of the episodes, an extension; None if they have none."""
-        return self.extension("context")
-
-    def extension(self, name: str) -> Any:
-        """What a setting of `EXTENSIONS` adds to the walk; None where it is not given."""
-        return next((one for one in self.extensions if one.name == name), None)
-
     def load(self, split: str) -> Split:
         """A split of its data set, with its transforms."""
         return load_split(self.dataset, split, self.transforms)
+
+    def _with_weights(self) -> Any:
+        """Its network with its weights, on its device and in what it computes in.
+
+        Frozen weights are learned or read from the cache, if it has none; those of sequences by
+        whole sequences, whose state their own masks made. They stay, as shipped ones do.
+        """
+        network, source, called = self.network, self.source, dataset_name(self.dataset)
+        if self.weights == "shipped":
+            take_shipped(network, source, called, self.transforms)
+        has_own = isinstance(source.builder, nn.Module) or network.has_own_weights
+        if self.weights == "frozen" and not has_own:
+            train = self.load("train")
+            check_alike(self.data, train, called)
+            frozen_weights(network, train, positions=self.positions)
+        network.to(self.device).eval()
+        if self.weights != "cotrain":
+            network.requires_grad_(False)
+            pack(network)
+        return in_dtype(network, self.asked.dtype)
 
     def _prepare_reward(self) -> None:
         train = functools.partial(self.load, "train")
@@ -285,24 +286,9 @@ class Simulator:
         return other
 
     @property
-    def layer(self) -> int:
-        """Number of the gated layer that is decided next; num_layers when the episode is over."""
-        return 0 if self.state is None else self.state.layer
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no episode is under way: none has begun, or the last gate is decided."""
-        return self.state is None or self.state.layer >= self.num_layers
-
-    @property
     def network_version(self) -> int:
         """Co-training: updates that the network has had."""
         return self.learning.version
-
-    @property
-    def trainer(self) -> Any:
-        """Co-training: what updates the network, see `CoTraining`."""
-        return self.learning.trainer
 
     def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
         """Computes one layer under a mask.

@@ -5,20 +5,26 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ccenv.base.checks import Checks
+from ccenv.data import Split
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
-
-if TYPE_CHECKING:
-    from ccenv.simulator.simulator import Simulator
+from ccenv.networks.core.parameters import FiniteWeights
+from ccenv.networks.core.protocol import Rule
+from ccenv.rewards.bind import Reward
+from ccenv.simulator.network_source import NetworkSource
+from ccenv.simulator.settings import EnvironmentSettings
 
 BY_ROW = ("mask", "layer_cost", "compute_cost", "macs", "labels", "logits", "answers", "targets")
 """Fields of an outcome that have a row for each row of the batch, or are None."""
+
+InputsAhead = list[tuple[Tensor, Tensor]]
+"""Inputs and labels of the next positions, as far as they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,105 @@ class Step:
         return step
 
 
+class SimulatorParts:
+    """What a `Simulator` has: its extensions, co-training and sequences read it.
+
+    They set nothing of it but `observe`, `reward`, `order` (extensions), `position` and `ahead`
+    (sequences).
+    """
+
+    asked: EnvironmentSettings
+    """its settings as given."""
+    dataset: Any
+    """name, or the data themselves."""
+    transforms: tuple[str, ...]
+    """names of what inputs go through."""
+    data: Split
+    """its split, on its device."""
+    order: Any
+    """which inputs come next, see `ImageOrder`."""
+    observe: Observer
+    """how observations are made; an extension may show more at each gate."""
+    reward: Reward
+    """what a gate pays."""
+    extensions: tuple["Extension", ...]
+    """in the order of `EXTENSIONS`."""
+    learning: Any
+    """how its network learns along, see `CoTraining`."""
+    checks: Checks
+    """of numbers that are looked at together."""
+    device: torch.device
+    """of all tensors."""
+    source: NetworkSource
+    """how its network is built."""
+    network: Any
+    """the `GatedNetwork` whose blocks are chosen."""
+    finite_weights: FiniteWeights
+    """of the network."""
+    weights: str
+    """"frozen", "shipped" or "cotrain"."""
+    weights_kwargs: Mapping[str, Any]
+    """settings of co-training."""
+    num_images: int
+    """rows of the batch."""
+    group_size: int
+    """neighbouring rows of one input."""
+    image_shape: tuple[int, ...]
+    """of an input."""
+    num_layers: int
+    """gates of an input."""
+    num_blocks: tuple[int, ...]
+    """of each gate."""
+    max_blocks: int
+    """of the gate with most."""
+    dense_macs: int
+    """of one input under all blocks."""
+    is_sequence: bool
+    """whether an episode is a sequence."""
+    positions: int
+    """of a sequence; 1 in episodes of one input."""
+    position: int = 0
+    """of the sequence, which is decided now; always 0 in episodes of one input."""
+    ahead: InputsAhead
+    """inputs of the next positions, as far as they are drawn."""
+    indices: Tensor
+    """int64 [batch]; which input each row has."""
+    state: EpisodeState | None = None
+    """where the inputs are; None before the first episode."""
+    masks: list[Tensor]
+    """of the gates that are decided, bool [batch, num_blocks] each; as executed."""
+    gate_values: list[Tensor]
+    """likewise, float [batch, num_blocks] each; none under masks alone."""
+    rule: Rule | None = None
+    """masks of windows before their last positions, see `ccenv.simulator.policy.follow`."""
+    images_seed: int | None = None
+    """None before the first `seed`."""
+
+    @property
+    def context(self) -> Any:
+        """Cost weights or budgets of the episodes, an extension; None if they have none."""
+        return self.extension("context")
+
+    def extension(self, name: str) -> Any:
+        """What a setting of `EXTENSIONS` adds to the walk; None where it is not given."""
+        return next((one for one in self.extensions if one.name == name), None)
+
+    @property
+    def layer(self) -> int:
+        """Number of the gated layer that is decided next; num_layers when the episode is over."""
+        return 0 if self.state is None else self.state.layer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no episode is under way: none has begun, or the last gate is decided."""
+        return self.state is None or self.state.layer >= self.num_layers
+
+    @property
+    def trainer(self) -> Any:
+        """Co-training: what updates the network, see `CoTraining`."""
+        return self.learning.trainer
+
+
 class Extension:
     """What one setting adds to a simulator's walk; each method does nothing unless overridden.
 
@@ -105,34 +210,34 @@ class Extension:
     def check_beside(self, others: Sequence["Extension"]) -> None:
         """Refuses other extensions of the same simulator."""
 
-    def attach(self, simulator: "Simulator") -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Takes a simulator whose network is built; refuses a network that does not fit."""
 
-    def seed(self, simulator: "Simulator", seed: int) -> None:
+    def seed(self, simulator: SimulatorParts, seed: int) -> None:
         """Restarts its own streams and counts; called after the simulator's."""
 
-    def takes_seed(self, simulator: "Simulator") -> bool:
+    def takes_seed(self, simulator: SimulatorParts) -> bool:
         """Whether a seed that is given now restarts the simulator; else it changes nothing."""
         return True
 
-    def inputs(self, simulator: "Simulator", indices: Tensor | None) -> Tensor | None:
+    def inputs(self, simulator: SimulatorParts, indices: Tensor | None) -> Tensor | None:
         """Which inputs begin, int64 [n]: those asked for, or others; None for the next in order."""
         return indices
 
-    def begin(self, simulator: "Simulator", num_inputs: int) -> None:
+    def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
         """Prepares for an episode of so many inputs, each for `group_size` rows."""
 
     def before_gate(
-        self, simulator: "Simulator", mask: Tensor, values: Tensor | None
+        self, simulator: SimulatorParts, mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """What is executed of a chosen mask and gate values, [batch, num_blocks] each."""
         return mask, values
 
-    def before_pay(self, simulator: "Simulator", outcome: StepOutcome) -> StepOutcome:
+    def before_pay(self, simulator: SimulatorParts, outcome: StepOutcome) -> StepOutcome:
         """The outcome that the reward reads."""
         return outcome
 
-    def after_gate(self, simulator: "Simulator", outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: SimulatorParts, outcome: StepOutcome) -> dict[str, Tensor]:
         """Called when a gate is paid; what `info` says of it: name -> [batch, ...]."""
         return {}
 

@@ -40,8 +40,7 @@ from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.parameters import inactive_entries, off_for_all
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.simulator.simulator import Simulator
-from ccenv.simulator.step import Extension
+from ccenv.simulator.step import Extension, SimulatorParts
 
 KINDS = ("inactive", "unsafe", "policy")
 
@@ -169,7 +168,7 @@ class Concurrent(Extension):
                 "have no updates"
             )
 
-    def attach(self, simulator: Simulator) -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Looks at the network; ValueError if it has not two gates, or nothing could be written."""
         network, num_gates = simulator.network, simulator.num_layers
         if num_gates < 2:
@@ -200,19 +199,19 @@ class Concurrent(Extension):
         """All that requests read."""
         return [self.network_part, *self.policy_parts]
 
-    def seed(self, simulator: Simulator, seed: int) -> None:
+    def seed(self, simulator: SimulatorParts, seed: int) -> None:
         """Versions count from 0 again."""
         self.under_way = None
         for part in self.parts:
             part.restart(0)
 
-    def begin(self, simulator: Simulator, num_inputs: int) -> None:
+    def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
         """Nothing has been read yet; the gradient of the batch before is on its way."""
         self.read = {"network": [], "policy": []}
         if simulator.learning.pending and self.under_way is None and self.kind != "policy":
             self.under_way = self.learning(simulator)
 
-    def after_gate(self, simulator: Simulator, outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: SimulatorParts, outcome: StepOutcome) -> dict[str, Tensor]:
         """Notes what was read; behind every gate but the last one updates land."""
         gate = outcome.layer
         # Behind the last gate the head has read the same version.
@@ -237,7 +236,7 @@ class Concurrent(Extension):
             told[name] = torch.tensor(versions).expand(rows, -1)
         return told
 
-    def learning(self, simulator: Simulator) -> tuple[Tensor, Future[Gradients]]:
+    def learning(self, simulator: SimulatorParts) -> tuple[Tensor, Future[Gradients]]:
         """The loss of the oldest waiting batch, whose gradient the learner's thread computes.
 
         The loss is computed here, because it may ask the policy for masks of earlier positions.
@@ -250,7 +249,7 @@ class Concurrent(Extension):
         threads = torch.get_num_threads()
         return loss, learner(os.getpid()).submit(compute_gradients, loss, self.network, threads)
 
-    def land(self, simulator: Simulator, gate: int) -> None:
+    def land(self, simulator: SimulatorParts, gate: int) -> None:
         """Lets the network's oldest waiting update land, then whatever else waits."""
         first = self.num_gates - 2 if self.kind == "inactive" else 0
         if simulator.learning.pending and gate >= first:
@@ -263,7 +262,7 @@ class Concurrent(Extension):
         for lands in self.between_gates:
             lands(gate)
 
-    def _guard(self, simulator: Simulator) -> contextlib.AbstractContextManager[None]:
+    def _guard(self, simulator: SimulatorParts) -> contextlib.AbstractContextManager[None]:
         """Holds an update to what no pass under way reads."""
         if self.kind == "unsafe":
             return contextlib.nullcontext()

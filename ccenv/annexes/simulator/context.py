@@ -37,8 +37,7 @@ from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.abilities import Bounds, ability
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.simulator.simulator import Simulator
-from ccenv.simulator.step import Extension
+from ccenv.simulator.step import Extension, SimulatorParts
 
 NAMES = ("cost_weight", "budget")
 DISTRIBUTIONS = ("log_uniform", "uniform")
@@ -172,19 +171,19 @@ class Context(Extension):
                 "expected cost_weight in context or in reward_kwargs, got both; leave one out"
             )
 
-    def attach(self, simulator: Simulator) -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Puts its columns before the observations; ValueError of a budget that cannot be kept."""
         self.check_budget(simulator)
         dense_macs = simulator.dense_macs
         simulator.observe = observe_context(simulator.observe, self.ranges, {}, dense_macs)
 
-    def fix(self, simulator: Simulator, values: Mapping[str, float]) -> None:
+    def fix(self, simulator: SimulatorParts, values: Mapping[str, float]) -> None:
         """Narrows ranges to single values, shown as before; ValueError of impossible ones."""
         check_names(values, self.ranges, "name of this environment's context")
         self.ranges = self.ranges | read_context(values)
         self.check_budget(simulator)
 
-    def check_budget(self, simulator: Simulator) -> None:
+    def check_budget(self, simulator: SimulatorParts) -> None:
         """Refuses a budget below what is computed whatever the masks say (ValueError)."""
         if "budget" not in self.ranges:
             return
@@ -195,12 +194,12 @@ class Context(Extension):
                 f"say, got {self.ranges['budget'].low}"
             )
 
-    def seed(self, simulator: Simulator, seed: int) -> None:
+    def seed(self, simulator: SimulatorParts, seed: int) -> None:
         """Restarts the stream of cost weights and budgets."""
         self._stream = stream(seed, self.name)
         self.begin(simulator, simulator.num_images // simulator.group_size)
 
-    def begin(self, simulator: Simulator, num_inputs: int) -> None:
+    def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
         """Draws cost weights and budgets of the new episodes."""
         self._stream_before = self._stream.get_state()
         values: dict[str, Tensor] = {}
@@ -214,7 +213,7 @@ class Context(Extension):
         simulator.reward = dataclasses.replace(simulator.reward, prices=values.get("cost_weight"))
 
     def before_gate(
-        self, simulator: Simulator, mask: Tensor, values: Tensor | None
+        self, simulator: SimulatorParts, mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Skips blocks that the budget cannot pay."""
         if "budget" in self.values:

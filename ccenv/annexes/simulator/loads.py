@@ -32,8 +32,7 @@ from ccenv.base.values import positive_int
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.abilities import Owns, ability
-from ccenv.simulator.simulator import Simulator
-from ccenv.simulator.step import Extension
+from ccenv.simulator.step import Extension, SimulatorParts
 
 
 def block_bytes(network: Any) -> list[int]:
@@ -79,7 +78,7 @@ class Loads(Extension):
     over_sequences = True
     loads = True
 
-    def attach(self, simulator: Simulator) -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Takes the bytes of the network's blocks."""
         self.bytes = block_bytes(simulator.network)
         self.max_blocks, self.num_blocks = simulator.max_blocks, simulator.num_blocks
@@ -91,7 +90,7 @@ class Loads(Extension):
         share = loaded.sum(dim=1) * (self.bytes[outcome.layer] / self.all_bytes)
         return dataclasses.replace(outcome, loads=share.float())
 
-    def after_gate(self, simulator: Simulator, outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: SimulatorParts, outcome: StepOutcome) -> dict[str, Tensor]:
         """See `Extension`."""
         assert outcome.loads is not None
         misses = outcome.loads * (self.all_bytes / self.bytes[outcome.layer])
@@ -121,7 +120,7 @@ class FastMemory(Loads):
         """Takes the setting: blocks of a gate that fit in (else ValueError)."""
         self.size = positive_int(size, "fast_memory")
 
-    def attach(self, simulator: Simulator) -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Puts columns before the observations; ValueError of a memory that holds every block."""
         super().attach(simulator)
         if not simulator.is_sequence:
@@ -144,7 +143,7 @@ class FastMemory(Loads):
             memory=self,
         )
 
-    def begin(self, simulator: Simulator, num_inputs: int) -> None:
+    def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
         """Empties the memory."""
         rows = num_inputs * simulator.group_size
         shape = rows, self.max_blocks
@@ -161,7 +160,7 @@ class FastMemory(Loads):
             in_memory[:, : self.num_blocks[state.layer]] = self.used[state.layer] >= 0
         return in_memory
 
-    def before_pay(self, simulator: Simulator, outcome: StepOutcome) -> StepOutcome:
+    def before_pay(self, simulator: SimulatorParts, outcome: StepOutcome) -> StepOutcome:
         """Loads what the mask keeps and is not there."""
         gate = outcome.layer
         self.used[gate], loaded = use(self.used[gate], outcome.mask, self.size)
@@ -182,7 +181,7 @@ class Shared(Loads):
         if any(isinstance(other, FastMemory) for other in others):
             raise ValueError("expected fast_memory or shared, got both; leave one out")
 
-    def attach(self, simulator: Simulator) -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Refuses a batch of one row, which has none to share with."""
         super().attach(simulator)
         if simulator.num_images == 1:
@@ -191,7 +190,7 @@ class Shared(Loads):
                 "vector environment"
             )
 
-    def before_pay(self, simulator: Simulator, outcome: StepOutcome) -> StepOutcome:
+    def before_pay(self, simulator: SimulatorParts, outcome: StepOutcome) -> StepOutcome:
         """Gives each row its share of the blocks that it keeps."""
         kept = outcome.mask.float()
         return self.charged(outcome, kept / kept.sum(dim=0).clamp(min=1))

@@ -31,8 +31,7 @@ from torch import Tensor
 
 from ccenv.base.values import shown
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.simulator.simulator import Simulator
-from ccenv.simulator.step import Extension
+from ccenv.simulator.step import Extension, SimulatorParts
 
 ALL = "all"
 """The setting that touches all blocks."""
@@ -60,24 +59,24 @@ class Oblivious(Extension):
                     f"{other.tells} would be seen in the trace"
                 )
 
-    def attach(self, simulator: Simulator) -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Counts the slots of each gate; see `check_slots` for errors."""
         self.num_blocks = simulator.num_blocks
         self.slots = check_slots(self.asked, self.num_blocks)
 
-    def begin(self, simulator: Simulator, num_inputs: int) -> None:
+    def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
         """Restarts the trace."""
         self.trace = []
 
     def before_gate(
-        self, simulator: Simulator, mask: Tensor, values: Tensor | None
+        self, simulator: SimulatorParts, mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """What is touched; what was not chosen counts nothing."""
         touched = filled_slots(mask, self.slots[simulator.layer])
         chosen = (mask & touched).float()
         return touched, chosen if values is None else chosen * values
 
-    def after_gate(self, simulator: Simulator, outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: SimulatorParts, outcome: StepOutcome) -> dict[str, Tensor]:
         """Notes what is seen."""
         blocks, slots = self.num_blocks[outcome.layer], self.slots[outcome.layer]
         seen = torch.arange(blocks if slots == blocks else blocks + slots)

@@ -26,8 +26,8 @@ from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, shown
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.simulator.settings import EXTENSIONS
-from ccenv.simulator.simulator import ImageOrder, Simulator
-from ccenv.simulator.step import Extension
+from ccenv.simulator.simulator import ImageOrder
+from ccenv.simulator.step import Extension, SimulatorParts
 
 LATELY = 10
 """Parts over which the cost of a task with a limit is averaged, so that chance weighs little."""
@@ -102,7 +102,7 @@ class TaskScore(Extension):
                 f"{', '.join(EXTENSIONS)}, got {names}"
             )
 
-    def attach(self, simulator: Simulator) -> None:
+    def attach(self, simulator: SimulatorParts) -> None:
         """Refuses an environment that is not the task's (ValueError)."""
         asked = simulator.asked
         expected = type(asked)(**self.task.settings | {name: getattr(asked, name) for name in FREE})
@@ -113,18 +113,18 @@ class TaskScore(Extension):
                     f"{shown(getattr(asked, name))}; take gym.make_vec('ccenv:{self.task.id}')"
                 )
 
-    def takes_seed(self, simulator: Simulator) -> bool:
+    def takes_seed(self, simulator: SimulatorParts) -> bool:
         """Before the first step of all."""
         self.resets["seeds"] += self.has_begun
         return not self.has_begun
 
-    def seed(self, simulator: Simulator, seed: int) -> None:
+    def seed(self, simulator: SimulatorParts, seed: int) -> None:
         """Puts the data in the order of their phases."""
         self.order = seed
         if self.task.problem.phases > 1:
             simulator.order = PhaseOrder(simulator.order, self)
 
-    def inputs(self, simulator: Simulator, indices: Tensor | None) -> Tensor | None:
+    def inputs(self, simulator: SimulatorParts, indices: Tensor | None) -> Tensor | None:
         """The same inputs again where no step was made; ValueError where some are asked for."""
         if self.resumes:
             self.resumes = False
@@ -147,7 +147,7 @@ class TaskScore(Extension):
             return simulator.indices[:: simulator.group_size].cpu()
         return None
 
-    def begin(self, simulator: Simulator, num_inputs: int) -> None:
+    def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
         """Nothing is earned yet."""
         rows, device = num_inputs * simulator.group_size, simulator.device
         self.value = torch.zeros(rows, dtype=torch.float64, device=device)
@@ -157,7 +157,7 @@ class TaskScore(Extension):
             self.price = simulator.context.values["cost_weight"]
 
     def before_gate(
-        self, simulator: Simulator, mask: Tensor, values: Tensor | None
+        self, simulator: SimulatorParts, mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Refuses gate values (ValueError): optima are those of masks."""
         if values is not None:
@@ -168,7 +168,7 @@ class TaskScore(Extension):
         self.has_begun = self.is_under_way = True
         return mask, values
 
-    def after_gate(self, simulator: Simulator, outcome: StepOutcome) -> dict[str, Tensor]:
+    def after_gate(self, simulator: SimulatorParts, outcome: StepOutcome) -> dict[str, Tensor]:
         """Adds what a step is worth; tells nothing."""
         self.value += self.task.problem.value(outcome, self.price)
         self.cost += outcome.layer_cost / simulator.positions
