@@ -102,6 +102,31 @@ arguments cannot be read; write a function that calls it
         ) from error
 
 
+def with_fields_of(record: type) -> Callable[[Function], Function]:
+    """Decorator of a function whose `**settings` are fields of a record: its signature names them.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Sizes:
+    ...     width: int = 96
+    >>> @with_fields_of(Sizes)
+    ... def build(num_classes, **settings):
+    ...     return Sizes(**settings)
+    >>> str(inspect.signature(build)), build(10, width=8)
+    ('(num_classes, *, width: int = 96)', Sizes(width=8))
+    """
+    fields = inspect.signature(record).parameters.values()
+
+    def named(function: Function) -> Function:
+        signature = inspect.signature(function)
+        others = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        shown = signature.replace(parameters=[*others, *fields])
+        function.__signature__ = shown  # type: ignore[attr-defined]
+        return function
+
+    return named
+
+
 def as_whole(value: Any, hint: Any) -> Any:
     """A whole float as the integer that an annotation asks for; other values as they are."""
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_INTEGER

@@ -68,7 +68,14 @@ class RoutedText(LanguageModel):
     ) -> None:
         """Builds the network; arguments as of `LanguageModel`."""
         super().__init__(
-            input_shape, num_classes, 1, width, num_heads, ffn_width, num_experts, gates="experts"
+            input_shape,
+            num_classes,
+            depth=1,
+            width=width,
+            num_heads=num_heads,
+            ffn_width=ffn_width,
+            num_experts=num_experts,
+            gates="experts",
         )
         gate = self.gates[0]
         self.router = nn.Linear(self.width, gate.num_blocks)

@@ -1,6 +1,8 @@
 """Sizes that no network can have: each is refused in words, whatever network it is given to."""
 
+import dataclasses
 import functools
+import inspect
 import itertools
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from ccenv.annexes.networks.baselines.dense import DropoutMLP
 from ccenv.annexes.networks.text.embedding import TokenMLP
+from ccenv.base.registry import resolve
 from ccenv.networks import NETWORKS as BY_NAME
 from tests.ccenv.networks.tiny import LLAMA, NETWORKS, SYMBOLS, WINDOW
 
@@ -153,3 +156,19 @@ CASES = [
 def test_sizes_that_do_not_fit_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("name", ["lm", "patches"])
+def test_a_network_of_texts_has_one_record_of_settings_whose_fields_its_signature_names(name):
+    builder = resolve(name, BY_NAME, "network")
+    shown = inspect.signature(builder).parameters
+    record = type(builder().settings)
+    fields = {field.name: field.default for field in dataclasses.fields(record)}
+    assert {key: one.default for key, one in list(shown.items())[2:]} == fields
+    assert builder.__init__.__code__.co_argcount == 3
+    changed = builder(width=2 * fields["width"]).settings
+    assert changed == dataclasses.replace(record(), width=2 * fields["width"])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        changed.width = 1
+    with pytest.raises(TypeError, match="widht"):
+        builder(widht=8)

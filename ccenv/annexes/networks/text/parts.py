@@ -1,4 +1,4 @@
-"""Parts of the layers of `lm`: what gates decide, what runs in which order, and what it costs.
+"""Settings of `lm`, and the parts of its layers: what gates decide, in which order, at what cost.
 
 Later positions read keys and values of every layer, so these are computed and counted whatever a
 position keeps, unless the gate is for a layer as a whole.
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ccenv.base.masks import spread_to_units
 from ccenv.base.registry import check_names
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.protocol import Unread
 
 Model = Any
@@ -22,6 +23,68 @@ GATES = ("attention", "heads", "ffn", "experts", "exits", WHOLE_LAYER)
 """What a mask may choose in a layer, in the order in which it runs."""
 EITHER = (("attention", "heads"), ("ffn", "experts"))
 """A whole part of a layer, or its blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageSettings:
+    """Settings of `LanguageModel`."""
+
+    depth: int = 2
+    """layers, each with its gates."""
+    width: int = 96
+    """features of a position."""
+    num_heads: int = 4
+    """of the attention; they divide the width."""
+    ffn_width: int = 96
+    """hidden units of an expert."""
+    num_experts: int = 16
+    """in each layer; 1 for a dense network."""
+    num_kept: int = 1
+    """experts that a position commits to where no policy says which."""
+    context: int | None = None
+    """places that have an embedding; None for as many as the window has symbols."""
+    tied: bool = False
+    """whether the answers are made by the embedding's own matrix."""
+    look_tokens: int = 2
+    """last symbols that `observation="symbols"` shows."""
+    activation: Any = "relu"
+    """of the experts: "relu", "tanh", or a function that maps 0 to 0."""
+    gates: Sequence[str] | str = ("experts",)
+    """what masks choose in each layer: "attention" as a whole or its "heads", and the "ffn" as a
+    whole or its "experts". What has no gate always runs: without "experts" they are one
+    feed-forward layer of num_experts * ffn_width units. "exits": a position may stop behind each
+    layer but the last. "layers", alone: a position that skips a layer leaves no keys and values
+    there."""
+    repeats: int = 1
+    """how often the layers run one after the other, with the same weights; above 1 exits are behind
+    each repeat but the last."""
+    loss_weight: float = 0.3
+    """of each exit's loss in training, next to the last answer's."""
+
+    def places(self, window: int) -> int:
+        """How many places have an embedding; sizes that do not fit windows are refused."""
+        context = window if self.context is None else self.context
+        sizes = [self.depth, self.width, self.num_heads, self.ffn_width, self.num_experts]
+        sizes += [self.num_kept, context, self.look_tokens, self.repeats]
+        positive_ints(
+            sizes,
+            "depth, width, num_heads, ffn_width, num_experts, num_kept, context, look_tokens, "
+            "repeats",
+        )
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"expected num_heads to divide the width {self.width}, got {self.num_heads}"
+            )
+        if self.num_kept > self.num_experts:
+            raise ValueError(
+                f"expected num_kept of at most the {self.num_experts} experts, got {self.num_kept}"
+            )
+        if window > context or self.look_tokens > window:
+            raise ValueError(
+                f"expected windows of at most context={context} symbols and look_tokens of at most "
+                f"a window, got windows of {window} and look_tokens={self.look_tokens}"
+            )
+        return context
 
 
 @dataclass(frozen=True)

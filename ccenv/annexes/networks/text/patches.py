@@ -41,6 +41,7 @@ from ccenv.annexes.networks.text.tokens import (
     windows_of,
 )
 from ccenv.annexes.networks.text.transformer import INITIAL_STD
+from ccenv.base.annotations import with_fields_of
 from ccenv.base.masks import as_mask
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import Bounds, Continues, Doubts, PlaysWindows
@@ -172,70 +173,87 @@ class TrunkLayer(nn.Module):
         return x
 
 
+@dataclass(frozen=True, kw_only=True)
+class PatchSettings:
+    """Settings of `PatchModel`."""
+
+    patch_size: int = 4
+    """symbols of a patch; 1 for a trunk that runs at every symbol."""
+    depth: int = 2
+    """layers of the trunk."""
+    width: int = 96
+    """of its tokens and contexts."""
+    num_heads: int = 4
+    """of its attention and of the aggregation; they divide the width."""
+    ffn_width: int = 384
+    """hidden units of its feed-forward layers."""
+    context: int = 8
+    """how many of the last symbols the local layer reads."""
+    embedding_size: int = 16
+    """numbers that stand for a symbol."""
+    local_units: int = 96
+    """of the local layer."""
+    head_units: int = 96
+    """hidden units of what answers."""
+    look_tokens: int = 2
+    """last symbols that `observation="symbols"` shows."""
+
+    def check(self, window: int) -> None:
+        """Refuses sizes that do not fit windows (ValueError)."""
+        positive_ints([*dataclasses.astuple(self)], "sizes of a patch model")
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"expected num_heads to divide the width {self.width}, got {self.num_heads}"
+            )
+        if max(self.patch_size, self.context, self.look_tokens) > window:
+            raise ValueError(
+                f"expected patch_size, context and look_tokens of at most the window's {window} "
+                f"symbols, got {self.patch_size}, {self.context} and {self.look_tokens}"
+            )
+
+
 class PatchModel(PatchedNetwork):
     """A byte model in patches; one gate a position, which refreshes its context."""
 
     abilities: Abilities = (Continues, PlaysWindows, Bounds, Doubts)
     num_symbols: int
 
+    @with_fields_of(PatchSettings)
     def __init__(
-        self,
-        input_shape: tuple[int, ...] = (128,),
-        num_classes: int = 128,
-        patch_size: int = 4,
-        depth: int = 2,
-        width: int = 96,
-        num_heads: int = 4,
-        ffn_width: int = 384,
-        context: int = 8,
-        embedding_size: int = 16,
-        local_units: int = 96,
-        head_units: int = 96,
-        look_tokens: int = 2,
+        self, input_shape: tuple[int, ...] = (128,), num_classes: int = 128, **settings: Any
     ) -> None:
-        """Builds the layers.
+        """Builds the layers; see `PatchSettings`.
 
         Args:
             input_shape: (symbols of a window,).
             num_classes: different symbols, which are the classes too.
-            patch_size: symbols of a patch; 1 for a trunk that runs at every symbol.
-            depth: layers of the trunk.
-            width: of its tokens and contexts.
-            num_heads: of its attention and of the aggregation; they divide the width.
-            ffn_width: hidden units of its feed-forward layers.
-            context: how many of the last symbols the local layer reads.
-            embedding_size: numbers that stand for a symbol.
-            local_units: of the local layer.
-            head_units: hidden units of what answers.
-            look_tokens: last symbols that `observation="symbols"` shows.
+            settings: fields of `PatchSettings`.
         """
         super().__init__()
-        window = window_length(input_shape, "patches")
-        sizes = [patch_size, depth, width, num_heads, ffn_width, context]
-        sizes += [embedding_size, local_units, head_units, look_tokens]
-        positive_ints(sizes, "sizes of a patch model")
-        if width % num_heads:
-            raise ValueError(f"expected num_heads to divide the width {width}, got {num_heads}")
-        if max(patch_size, context, look_tokens) > window:
-            raise ValueError(
-                f"expected patch_size, context and look_tokens of at most the window's {window} "
-                f"symbols, got {patch_size}, {context} and {look_tokens}"
-            )
-        self.window, self.num_classes, self.width = window, num_classes, width
-        self.missing, self.num_symbols = num_classes, num_classes + 1
-        self.patch_size, self.context, self.look_tokens = patch_size, context, look_tokens
-        self.num_heads = num_heads
-        self.embedding = nn.Embedding(num_classes + 1, embedding_size)
-        self.reads = in_major_linear(context * embedding_size, local_units)
-        self.offsets = nn.Embedding(patch_size, local_units)
-        self.aggregates = in_major_linear(local_units, 3 * width)
-        self.places = nn.Embedding(-(-window // patch_size), width)
+        self.settings = sizes = PatchSettings(**settings)
+        self.window = window = window_length(input_shape, "patches")
+        sizes.check(window)
+        self.num_classes, self.missing, self.num_symbols = num_classes, num_classes, num_classes + 1
+        self.patch_size, self.context, self.look_tokens = (
+            sizes.patch_size,
+            sizes.context,
+            sizes.look_tokens,
+        )
+        width, heads, units = sizes.width, sizes.num_heads, sizes.local_units
+        self.width, self.num_heads = width, heads
+        self.embedding = nn.Embedding(num_classes + 1, sizes.embedding_size)
+        self.reads = in_major_linear(sizes.context * sizes.embedding_size, units)
+        self.offsets = nn.Embedding(sizes.patch_size, units)
+        self.aggregates = in_major_linear(units, 3 * width)
+        self.places = nn.Embedding(-(-window // sizes.patch_size), width)
         for table in (self.embedding, self.offsets, self.places):
             nn.init.normal_(table.weight, std=INITIAL_STD)
-        self.trunk = nn.ModuleList(TrunkLayer(width, num_heads, ffn_width) for _ in range(depth))
+        self.trunk = nn.ModuleList(
+            TrunkLayer(width, heads, sizes.ffn_width) for _ in range(sizes.depth)
+        )
         self.norm, self.first = nn.LayerNorm(width), nn.Parameter(torch.zeros(width))
-        self.head = fully_connected([width + local_units, head_units, num_classes])
-        self.gates = (Gate("refresh", 1, 2 + local_units, "identity"),)
+        self.head = fully_connected([width + units, sizes.head_units, num_classes])
+        self.gates = (Gate("refresh", 1, 2 + units, "identity"),)
         last = torch.tensor([window - 1])
         self.dense_macs = int(self.fixed_macs(last) + self.trunk_macs(last))
 

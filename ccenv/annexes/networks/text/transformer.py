@@ -41,6 +41,7 @@ from torch.nn.functional import linear
 from ccenv.annexes.networks.text.attention import Layer, run_numbers, with_kept
 from ccenv.annexes.networks.text.parts import (
     GATES,
+    LanguageSettings,
     LayerPart,
     gate_macs,
     layer_parts,
@@ -62,8 +63,8 @@ from ccenv.annexes.networks.text.tokens import (
     window_length,
     windows_of,
 )
+from ccenv.base.annotations import with_fields_of
 from ccenv.base.masks import as_mask, full_mask, gate_values_of
-from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import Bounds, Continues, Exits, Owns, PlaysWindows
 from ccenv.networks.core.exit_state import Flow, exit_look
 from ccenv.networks.core.precision import in_own_dtype
@@ -89,85 +90,41 @@ class LanguageModel(GatedNetwork):
     abilities: Abilities = (Exits, Continues, PlaysWindows, Owns, Bounds)
     num_symbols: int
 
+    @with_fields_of(LanguageSettings)
     def __init__(
-        self,
-        input_shape: tuple[int, ...] = (128,),
-        num_classes: int = 128,
-        depth: int = 2,
-        width: int = 96,
-        num_heads: int = 4,
-        ffn_width: int = 96,
-        num_experts: int = 16,
-        num_kept: int = 1,
-        context: int | None = None,
-        tied: bool = False,
-        look_tokens: int = 2,
-        activation: Any = "relu",
-        gates: Sequence[str] | str = ("experts",),
-        repeats: int = 1,
-        loss_weight: float = 0.3,
+        self, input_shape: tuple[int, ...] = (128,), num_classes: int = 128, **settings: Any
     ) -> None:
-        """Builds the layers.
+        """Builds the layers; see `LanguageSettings`.
 
         Args:
             input_shape: (symbols of a window,).
             num_classes: different symbols, which are the classes too; one more is `missing`.
-            depth: layers, each with its gates.
-            width: features of a position.
-            num_heads: of the attention; they divide the width.
-            ffn_width: hidden units of an expert.
-            num_experts: in each layer; 1 for a dense network.
-            num_kept: experts that a position commits to where no policy says which.
-            context: places that have an embedding; None for as many as the window has symbols.
-            tied: whether the answers are made by the embedding's own matrix.
-            look_tokens: last symbols that `observation="symbols"` shows.
-            activation: of the experts: "relu", "tanh", or a function that maps 0 to 0.
-            gates: what masks choose in each layer: "attention" as a whole or its "heads", and
-                the "ffn" as a whole or its "experts". What has no gate always runs: without
-                "experts" they are one feed-forward layer of num_experts * ffn_width units.
-                "exits": a position may stop behind each layer but the last. "layers", alone: a
-                position that skips a layer leaves no keys and values there.
-            repeats: how often the layers run one after the other, with the same weights; above 1
-                exits are behind each repeat but the last.
-            loss_weight: of each exit's loss in training, next to the last answer's.
+            settings: fields of `LanguageSettings`.
         """
         super().__init__()
-        window = window_length(input_shape, "lm")
-        context = window if context is None else context
-        sizes = [depth, width, num_heads, ffn_width, num_experts, num_kept, context, look_tokens]
-        names = "depth, width, num_heads, ffn_width, num_experts, num_kept, context, look_tokens"
-        positive_ints([*sizes, repeats], f"{names}, repeats")
-        if width % num_heads:
-            raise ValueError(f"expected num_heads to divide the width {width}, got {num_heads}")
-        if num_kept > num_experts:
-            raise ValueError(
-                f"expected num_kept of at most the {num_experts} experts, got {num_kept}"
-            )
-        if window > context or look_tokens > window:
-            raise ValueError(
-                f"expected windows of at most context={context} symbols and look_tokens of at most "
-                f"a window, got windows of {window} and look_tokens={look_tokens}"
-            )
-        self.window, self.num_classes, self.width = window, num_classes, width
+        sizes = LanguageSettings(**settings)
+        self.settings, width, heads = sizes, sizes.width, sizes.num_heads
+        self.window = window_length(input_shape, "lm")
+        self.width, self.num_classes, self.look_tokens = width, num_classes, sizes.look_tokens
         self.missing, self.num_symbols = num_classes, num_classes + 1
-        self.num_kept, self.look_tokens = num_kept, look_tokens
+        self.repeats, num_places = sizes.repeats, sizes.places(self.window)
         self.embedding = nn.Embedding(num_classes, width)
-        self.places = nn.Embedding(context, width)
+        self.places = nn.Embedding(num_places, width)
         for table in (self.embedding, self.places):
             nn.init.normal_(table.weight, std=INITIAL_STD)
         self.layers = nn.ModuleList(
-            Layer(width, num_heads, num_experts, ffn_width, activation) for _ in range(depth)
+            Layer(width, heads, sizes.num_experts, sizes.ffn_width, sizes.activation)
+            for _ in range(sizes.depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = None if tied else nn.Linear(width, num_classes, bias=False)
+        self.head = None if sizes.tied else nn.Linear(width, num_classes, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_classes))
-        self.expert_macs, self.head_macs = 2 * width * ffn_width, width * num_classes
+        self.expert_macs, self.head_macs = 2 * width * sizes.ffn_width, width * num_classes
         self.keys_and_values_macs = 2 * width**2
-        self.loss_weight, self.repeats = loss_weight, repeats
-        self.parts = layer_parts(gates, depth, repeats)
+        self.parts = layer_parts(sizes.gates, sizes.depth, sizes.repeats)
         self.decided = tuple(part for part in self.parts if part.is_gate)
         self.between = parts_between(self.parts)
-        self.blocks = dict.fromkeys(GATES, 1) | {"heads": num_heads, "experts": num_experts}
+        self.blocks = dict.fromkeys(GATES, 1) | {"heads": heads, "experts": sizes.num_experts}
         self.gates = tuple(
             Gate(
                 name=f"layers.{part.layer}.{part.kind}",
@@ -178,7 +135,7 @@ class LanguageModel(GatedNetwork):
             for part in self.decided
         )
         everything = enumerate(self.num_blocks)
-        self.dense_macs = sum(gate_macs(self, gate, window, kept) for gate, kept in everything)
+        self.dense_macs = sum(gate_macs(self, gate, self.window, kept) for gate, kept in everything)
 
     def layer(self, number: int) -> Layer:
         """A layer by its number as it runs."""
@@ -298,7 +255,7 @@ class LanguageModel(GatedNetwork):
         early = hidden.flow.early
         if early is None or not self.is_exit(gate):
             raise ValueError(f"expected gate {gate} to be an exit that is next, got {gate}")
-        return early, self.loss_weight
+        return early, self.settings.loss_weight
 
     def executed(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: nothing of rows that have stopped."""
@@ -423,8 +380,9 @@ def action_at(hidden: AllPositions, rule: Rule | None, inputs: Tensor, running: 
             return in_own_dtype(rule, gate, hidden.following(running), inputs)
     if network.decided[gate].kind != "experts":
         return full_mask(len(symbols), blocks, symbols.device)
-    first = symbols[:, None] * network.num_kept
-    kept = (first + torch.arange(network.num_kept, device=first.device)) % blocks
+    num_kept = network.settings.num_kept
+    first = symbols[:, None] * num_kept
+    kept = (first + torch.arange(num_kept, device=first.device)) % blocks
     mask = torch.zeros(len(symbols), blocks, dtype=torch.bool, device=first.device)
     return mask.scatter(1, kept, value=True)
 
