@@ -15,7 +15,7 @@ from ccenv.base.trust import check_named
 from ccenv.base.values import shown
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.config.settings import make_environment
+from ccenv.runs.config.settings import lay_over_usual
 from ccenv.runs.config.values import opened, parse_value
 from ccenv.runs.store.identity import GROUPS, Program, same, validations_every
 from ccenv.runs.store.untrusted_files import PLACES
@@ -40,7 +40,7 @@ def beyond_defaults(plan: Plan) -> dict[str, Any]:
     del program["progress"]
     if program["eval_every"] == validations_every(program["images"]):
         del program["eval_every"]
-    environment = make_environment(Program(env=plan.program.env), plan.agent_class, {})
+    environment = lay_over_usual(plan.program.env, plan.agent_class, {})
     if plan.environment["reward"] != environment["reward"]:
         # The agent's wishes for its own reward go with it.
         environment["reward_kwargs"] = {}

@@ -50,7 +50,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         check_names(remaining, setting_names(names), "setting")
     program = make_program({n: remaining.pop(n) for n in program_names if n in remaining})
     environment = make_environment(
-        program,
+        program.env,
         agent_class,
         {n: remaining.pop(n) for n in (*setting_defaults(), *EXTENSIONS) if n in remaining},
     )
@@ -127,27 +127,15 @@ def check_env(name: str) -> None:
         raise ValueError(f"{expected}; give its settings: {settings}")
 
 
-def make_environment(
-    program: Program, agent_class: Any, requested: dict[str, Any]
-) -> dict[str, Any]:
-    """Lays the user's settings over the agent's wishes, the preset and the defaults."""
-    from ccenv.data import transform_names
+def make_environment(env: str, agent_class: Any, requested: dict[str, Any]) -> dict[str, Any]:
+    """Lays the user's settings over what is usual, see `lay_over_usual`, and checks them."""
     from ccenv.networks import NETWORKS
     from ccenv.networks.core.arguments import MLP_SIZES, arguments_of
     from ccenv.simulator.sequences import read_episode, read_extensions
 
-    defaults = environment_defaults()
-    wishes = dict(agent_class.env_defaults)
-    if "reward" in requested:
-        # They belong to the reward that the agent would have chosen.
-        wishes.pop("reward_kwargs", None)
     kinds = {name: requested.pop(name) for name in EXTENSIONS if name in requested}
     kinds = {name: value for name, value in kinds.items() if value is not None}
-    layers = PRESETS[program.env] | wishes | requested
-    settings = checked(layers, annotations_of(EnvironmentSettings), defaults)
-    for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
-        settings[name] = settings[name] or {}
-    settings["transforms"] = transform_names(settings["transforms"])
+    settings = lay_over_usual(env, agent_class, requested)
     if network_kwargs := settings["network_kwargs"]:
         builder = resolve(settings["network"], NETWORKS, "network")
         arguments_of(builder, (), 0, dict.fromkeys(MLP_SIZES), network_kwargs)
@@ -160,4 +148,20 @@ def make_environment(
     read_extensions(asked)
     if read_episode(asked):
         agent_class.check_over_sequences()
+    return settings
+
+
+def lay_over_usual(env: str, agent_class: Any, requested: dict[str, Any]) -> dict[str, Any]:
+    """The user's settings over the agent's wishes, the preset and the defaults."""
+    from ccenv.data import transform_names
+
+    wishes = dict(agent_class.env_defaults)
+    if "reward" in requested:
+        # They belong to the reward that the agent would have chosen.
+        wishes.pop("reward_kwargs", None)
+    layers = PRESETS[env] | wishes | requested
+    settings = checked(layers, annotations_of(EnvironmentSettings), environment_defaults())
+    for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
+        settings[name] = settings[name] or {}
+    settings["transforms"] = transform_names(settings["transforms"])
     return settings

@@ -277,6 +277,18 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_run_starts_anew(
     assert_same_end(found, expected)
 
 
+def test_a_checkpoint_names_the_code_that_its_run_began_with(tmp_path, monkeypatch, capsys):
+    whole, edited = plans(tmp_path, "reinforce", PROBE)
+    expected = carry_out(whole)
+    digests = iter([{"reinforce": "as it began"}])
+    later = {"reinforce": "edited meanwhile"}
+    monkeypatch.setattr(checkpoint, "code_digests", lambda plan: next(digests, later))
+    stopped_at(monkeypatch, edited, 5 * BATCH)
+    found = carry_out(edited)
+    assert "code or libraries have changed" in capsys.readouterr().err
+    assert_same_end(found, expected)
+
+
 @pytest.mark.parametrize("both", [False, True])
 def test_a_flipped_bit_in_the_last_checkpoint_costs_what_came_after_the_one_before(
     both, tmp_path, monkeypatch, capsys
