@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from ccenv.annexes.networks.text.rows import Pair, Places, attend, copies_keys
+from ccenv.annexes.networks.text.rows import Pair, Places, attend, attend_some, copies_keys
 from ccenv.networks.stages.linear import Experts, scale_blocks
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -87,12 +87,11 @@ class CausalAttention(nn.Module):
         else:
             # A head of a sequence is a sequence of one head, of which only kept ones are there.
             row, head = mask.nonzero(as_tuple=True)
-            order = (rows[0][row] * heads + head).argsort(stable=True)
+            sequence, order = (rows[0][row] * heads + head).sort(stable=True)
             row, head = row[order], head[order]
-            there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
-            keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
+            keys, values = (part.flatten(0, 1).unsqueeze(1) for part in cached)
             few = parts[row, :, head].unsqueeze(2)
-            attended = attend(few, (keys, values), (sequence, rows[1][row])).squeeze(1)
+            attended = attend_some(few, (keys, values), (sequence, rows[1][row])).squeeze(1)
             mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), attended)
         mixed = scale_blocks(mixed.flatten(1), scale)
         added = block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)

@@ -31,9 +31,14 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
 from ccenv.annexes.networks.text.attention import CausalAttention
-from ccenv.annexes.networks.text.rows import Pair, attend, by_head, copies_keys, write_pair
+from ccenv.annexes.networks.text.patch_rows import (
+    PatchCache,
+    PatchPosition,
+    empty_patches,
+    patches_after,
+)
+from ccenv.annexes.networks.text.rows import Pair, Places, attend_some, by_head
 from ccenv.annexes.networks.text.tokens import (
-    Sequences,
     check_alone,
     check_windows,
     sequences_of,
@@ -111,49 +116,6 @@ class PatchedNetwork(GatedNetwork):
         """Returns the guess's entropy in nats, how far the patch has come, the local features."""
         doubt = entropy(hidden.guess)[:, None]
         return torch.cat([doubt, hidden.lag[:, None].to(doubt.dtype), hidden.local], dim=1)
-
-
-@dataclass(frozen=True)
-class PatchCache:
-    """What sequences leave: [sequences, places or patches, ...]."""
-
-    sequences: Sequences
-    local: Tensor
-    """[sequences, length, local_units]; of each symbol and the last ones before it."""
-    symbols: Pair
-    """keys and values of symbols, for the aggregation: [sequences * patches, heads, patch_size,
-    head_size] each."""
-    tokens: Tensor
-    """[sequences, length, width]; the patch up to each place."""
-    entries: tuple[Pair, ...]
-    """keys and values of each layer of the trunk: [sequences, heads, whole patches, head_size]."""
-    whole: Tensor
-    """[sequences, 1 + whole patches, width]; contexts before the first patch and after each."""
-    contexts: Tensor
-    """[sequences, length, width]; of each place before its own decision."""
-    has_last: bool = True
-    """whether the positions that are next are in it, too: windows were played together."""
-
-
-@dataclass(frozen=True)
-class PatchPosition:
-    """Hidden state of positions, before or after their one gate."""
-
-    cache: PatchCache
-    sequence: Tensor
-    """int64 [rows], rising; which sequence of the cache a row belongs to."""
-    place: Tensor
-    """int64 [rows]; its place there."""
-    lag: Tensor
-    """int64 [rows]; its place in the patch."""
-    local: Tensor
-    """[rows, local_units]."""
-    token: Tensor
-    """[rows, width]; the patch so far."""
-    context: Tensor
-    """[rows, width]; what the answer is made of."""
-    guess: Tensor
-    """[rows, num_classes]; the answer without any refresh."""
 
 
 class TrunkLayer(nn.Module):
@@ -315,7 +277,7 @@ class PatchModel(PatchedNetwork):
         if rule is not None and size > 1:
             contexts = self.contexts_under(rule, cache, windows)
             cache = dataclasses.replace(cache, contexts=contexts)
-        return with_room(cache, self.empty_state(inputs)) if alone else cache
+        return cache.for_the_last(self.window, len(self.places.weight)) if alone else cache
 
     def contexts_under(self, rule: Rule, cache: PatchCache, windows: Tensor) -> Tensor:
         """Contexts of all places under the rule's refreshes of those before: [s, length, width]."""
@@ -363,11 +325,18 @@ class PatchModel(PatchedNetwork):
             part if rows is None else part.index_select(0, rows)
             for part in (hidden.token, hidden.sequence, hidden.place)
         )
-        patches = sequence, place // self.patch_size
-        for layer, entries in zip(self.layers(), hidden.cache.entries, strict=True):
-            x = layer.feed(layer.attention.at(x, entries, patches)[0])
-        context: Tensor = self.norm(x)
-        return context
+        return self.run_trunk(x, hidden.cache, (sequence, place // self.patch_size))[0]
+
+    def run_trunk(
+        self, token: Tensor, cache: PatchCache, patches: Places
+    ) -> tuple[Tensor, list[Pair]]:
+        """The trunk on patches of sequences: [rows, width] -> contexts, and what it would leave."""
+        x, new = token, []
+        for layer, entries in zip(self.layers(), cache.entries, strict=True):
+            x, pair = layer.attention.at(x, entries, patches)
+            x = layer.feed(x)
+            new.append(pair)
+        return self.norm(x), new
 
     def start(self, inputs: Tensor) -> PatchPosition:
         """See `GatedNetwork.start`."""
@@ -383,11 +352,7 @@ class PatchModel(PatchedNetwork):
         local = self.locally(inputs[:, -self.context :], offset)
         parts = self.parts(local)
         numbers = sequence * -(-cache.local.shape[1] // self.patch_size) + patch
-        keys, values = cache.symbols
-        if not copies_keys(parts, cache.symbols):
-            there, numbers = numbers.unique_consecutive(return_inverse=True)
-            keys, values = keys[there], values[there]
-        mixed = attend(parts, (keys, values), (numbers, offset))
+        mixed = attend_some(parts, cache.symbols, (numbers, offset))
         token = (parts[:, 0] + mixed).flatten(1) + self.places(patch)
         return self.placed(cache, sequence, place, (local, token))
 
@@ -445,95 +410,6 @@ class PatchModel(PatchedNetwork):
         """See `Bounds`; of the dearest place, because the end of a patch runs the trunk anyway."""
         place = torch.arange(self.window)
         return int((self.fixed_macs(place) + self.ends_patch(place) * self.trunk_macs(place)).max())
-
-
-def with_room(cache: PatchCache, room: PatchCache) -> PatchCache:
-    """The cache before the last position of its one sequence, with an empty cache's room."""
-    there = cache.local.shape[1]
-    return PatchCache(
-        cache.sequences.last(),
-        local=filled(room.local, cache.local, 1, there),
-        symbols=filled_pair(room.symbols, cache.symbols, 0),
-        tokens=filled(room.tokens, cache.tokens, 1, there),
-        entries=tuple(
-            filled_pair(empty, entry, 2)
-            for empty, entry in zip(room.entries, cache.entries, strict=True)
-        ),
-        whole=filled(room.whole, cache.whole, 1),
-        contexts=filled(room.contexts, cache.contexts, 1, there),
-        has_last=False,
-    )
-
-
-def empty_patches(network: PatchModel, inputs: Tensor) -> PatchCache:
-    """The cache before the first position of sequences, one an input, with room for a window."""
-    count, patches = len(inputs), -(-network.window // network.patch_size)
-    zeros, size = network.first.new_zeros, network.width // network.num_heads
-    whole = zeros(count, 1 + patches, network.width)
-    whole[:, 0] = network.first
-    contexts = zeros(count, network.window, network.width)
-    contexts[:, 0] = network.first
-
-    def pair(*shape: int) -> Pair:
-        return zeros(*shape), zeros(*shape)
-
-    return PatchCache(
-        Sequences.begun(inputs),
-        local=zeros(count, network.window, network.reads.out_features),
-        symbols=pair(count * patches, network.num_heads, network.patch_size, size),
-        tokens=zeros(count, network.window, network.width),
-        entries=tuple(pair(count, network.num_heads, patches, size) for _ in network.trunk),
-        whole=whole,
-        contexts=contexts,
-        has_last=False,
-    )
-
-
-def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | None:
-    """What a position leaves, written into its cache; None if there is no room for a next one."""
-    cache, sequence, place = hidden.cache, hidden.sequence, hidden.place
-    patch, entries = place // network.patch_size, cache.entries
-    # An update goes back through what positions before have read.
-    kept = torch.clone if torch.is_grad_enabled() else (lambda cached: cached)
-    keys, values = map(kept, cache.symbols)
-    whole, contexts = kept(cache.whole), kept(cache.contexts)
-    number = sequence * -(-network.window // network.patch_size) + patch
-    _, key, value = network.parts(hidden.local).unbind(-3)
-    write_pair((keys, values), (number, slice(None), hidden.lag), (key, value))
-    if network.may_end(cache):
-        # Of all rows where all are at one place, which needs no look at the device.
-        ends = slice(None) if cache.sequences.at is not None else network.ends_patch(place)
-        x, at, entries = hidden.token[ends], (sequence[ends], patch[ends]), ()
-        for layer, pair in zip(network.layers(), cache.entries, strict=True):
-            x, new = layer.attention.at(x, pair, at)
-            x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
-            write_pair(pair, (at[0], slice(None), at[1]), new)
-            entries = (*entries, pair)
-        whole[at[0], at[1] + 1] = network.norm(x)
-    sequences = cache.sequences.after()
-    if sequences.is_full(network.window):
-        return None
-    contexts[sequence, place + 1] = hidden.context
-    return dataclasses.replace(
-        cache,
-        sequences=sequences,
-        symbols=(keys, values),
-        entries=entries,
-        whole=whole,
-        contexts=contexts,
-    )
-
-
-def filled(room: Tensor, there: Tensor, dim: int, length: int | None = None) -> Tensor:
-    """Zeros whose first parts along a dimension are what is there, as many as that or `length`."""
-    copy = room.clone()
-    copy.narrow(dim, 0, there.shape[dim] if length is None else length).copy_(there)
-    return copy
-
-
-def filled_pair(room: Pair, there: Pair, dim: int) -> Pair:
-    """The same of keys and values."""
-    return filled(room[0], there[0], dim), filled(room[1], there[1], dim)
 
 
 patches = PatchModel

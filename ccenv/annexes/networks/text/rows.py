@@ -50,14 +50,11 @@ class Cache:
 
     def for_the_last(self, window: int) -> "Cache":
         """The cache before the last position of its one sequence, with room for a window."""
-        room = (0, 0, 0, window - self.sequences.symbols.shape[1])
-        pairs = tuple((pad(keys, room), pad(values, room)) for keys, values in self.pairs)
-        counts = tuple(pad(before, (0, room[-1])) for before in self.counts)
         return dataclasses.replace(
             self,
             sequences=self.sequences.last(),
-            pairs=pairs,
-            counts=counts,
+            pairs=tuple(pair_with_room(pair, 2, window) for pair in self.pairs),
+            counts=tuple(with_room(before, 1, window + 1) for before in self.counts),
             streams=self.streams[:1],
             masks=(),
         )
@@ -188,15 +185,12 @@ class Position:
             that is behind the window.
         """
         pairs = list(self.cache.pairs)
-        if torch.is_grad_enabled():
-            # An update goes back through what positions before have read.
-            pairs = [(keys.clone(), values.clone()) for keys, values in pairs]
         for before in self.cache.counts:
             before[self.sequence, self.place + 1] = self.gathered(before)
         for left in self.left or ():
             sequence = self.sequence[left.rows]
             at = sequence, slice(None), self.num_read(left.layer)[left.rows]
-            write_pair(pairs[left.layer], at, left.pair)
+            pairs[left.layer] = pair_written(pairs[left.layer], at, left.pair)
             if self.cache.counts:
                 more = 1 if left.kept is None else left.kept.long()
                 self.cache.counts[left.layer][sequence, self.place[left.rows] + 1] += more
@@ -300,13 +294,30 @@ def by_head(pair: Pair) -> Pair:
     return keys, values
 
 
-def write_pair(cached: Pair, at: tuple[Any, ...], pair: Pair) -> None:
-    """Writes keys and values of positions into those of sequences, in the dtype of these.
+def with_room(values: Tensor, dim: int, length: int) -> Tensor:
+    """Values with zeros behind them along a dimension, as many as make it so long."""
+    behind = length - values.shape[dim]
+    return pad(values, (*[0, 0] * (values.ndim - dim - 1), 0, behind))
 
-    Under autocast products have another dtype than a cache that was made before them.
+
+def pair_with_room(pair: Pair, dim: int, length: int) -> Pair:
+    """The same of keys and values."""
+    return with_room(pair[0], dim, length), with_room(pair[1], dim, length)
+
+
+def written(cached: Tensor, at: tuple[Any, ...], new: Tensor) -> Tensor:
+    """Writes what positions leave into a cache, in its dtype: under autocast products have another.
+
+    Where there are gradients into a copy: an update goes back through what others have read.
     """
-    for there, new in zip(cached, pair, strict=True):
-        there[at] = new.to(there.dtype)
+    cached = cached.clone() if torch.is_grad_enabled() else cached
+    cached[at] = new.to(cached.dtype)
+    return cached
+
+
+def pair_written(cached: Pair, at: tuple[Any, ...], pair: Pair) -> Pair:
+    """The same of keys and values."""
+    return written(cached[0], at, pair[0]), written(cached[1], at, pair[1])
 
 
 def attend(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
@@ -336,6 +347,14 @@ def attend(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
     mixed = shares[..., :length] @ values[:, :, :length]
     mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
     return mixed.transpose(1, 2)[sequence, slot]
+
+
+def attend_some(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
+    """As `attend`, where few sequences are read: others are left out, which a GPU waits for."""
+    if copies_keys(parts, cached):
+        return attend(parts, cached, rows)
+    there, number = rows[0].unique_consecutive(return_inverse=True)
+    return attend(parts, (cached[0][there], cached[1][there]), (number, rows[1]))
 
 
 MOST_COPIED = 1 << 28
