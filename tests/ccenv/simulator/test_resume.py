@@ -24,6 +24,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tensorboard import tracking
+from ccenv.runs.tensorboard.names import BOARD, run_name, shared_settings
 from tests.ccenv.base.test_damage import flip
 from tests.ccenv.episodes import UNEVEN
 
@@ -275,6 +276,19 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_run_starts_anew(
     assert said.count("the run starts over") == 1
     assert "goes on" not in said
     assert_same_end(found, expected)
+
+
+def test_curves_of_a_comparison_s_run_stay_where_they_began(tmp_path, monkeypatch):
+    whole, stopped = plans(tmp_path, "reinforce", PROBE)
+    expected, shared = carry_out(whole), shared_settings([stopped])
+    assert run_name(stopped, shared) != run_name(stopped)
+    stopped_at(monkeypatch, stopped, 5 * BATCH, shared=shared)
+    # As whoever knows the run alone, and not its comparison.
+    found = carry_out(stopped)
+    (curves,) = (tmp_path / "b" / BOARD).iterdir()
+    assert curves.name == run_name(stopped, shared)
+    assert len(list(curves.glob("events.*"))) == 2
+    assert found["curve"] == expected["curve"]
 
 
 def test_a_checkpoint_names_the_code_that_its_run_began_with(tmp_path, monkeypatch, capsys):
