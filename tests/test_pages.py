@@ -190,6 +190,17 @@ def test_every_promised_function_and_class_has_an_example():
     assert not [name for name, one in called.items() if ">>> " not in (inspect.getdoc(one) or "")]
 
 
+def test_pages_count_the_tasks_of_the_suite():
+    counts = {
+        (path.name, *map(int, numbers))
+        for path in PAGES
+        for numbers in re.findall(r"(\d+) tasks of (\d+) skills", path.read_text())
+    }
+    tasks = [*ccenv.suite()]
+    counted = len(tasks), len({task.skill for task in tasks})
+    assert counts == {(page, *counted) for page in ("changelog.md", "features.md")}
+
+
 def test_every_key_of_info_is_explained():
     env = ccenv.BlockSelectionVectorEnv(2, dataset="synthetic", num_blocks=[4], weights="cotrain")
     env.reset(seed=0)

@@ -72,8 +72,8 @@ def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[s
         names = [name for name in inspect.signature(builder).parameters if name not in skip]
         raise ValueError(
             f"expected no {', '.join(changed)} with this network, whose sizes are network_kwargs "
-            f"({', '.join(names)}), got {changed}; with a preset, take BlockSelection-v0 and a "
-            "dataset"
+            f"({', '.join(names)}), got {changed}; give sizes there, as network_kwargs.NAME=VALUE, "
+            "and in place of a preset take BlockSelection-v0 and a dataset"
         )
 
 
