@@ -38,7 +38,9 @@ def test_blocks_behind_a_hashed_stem_read_its_units_and_their_gate_sees_them():
 
 def test_of_a_context_the_symbols_before_it_are_not_read():
     network, x = small(context=3), windows()
-    alone = TokenMLP((3,), 7, None, 3, (4, 3), (2, 4), 2).eval()
+    alone = TokenMLP(
+        (3,), 7, embedding_size=3, num_blocks=(4, 3), block_size=(2, 4), look_tokens=2
+    ).eval()
     alone.load_state_dict(network.state_dict())
     assert network.dense_macs == alone.dense_macs < small().dense_macs
     assert torch.equal(dense_forward(network, x), dense_forward(alone, x[:, -3:]))

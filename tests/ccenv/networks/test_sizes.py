@@ -158,7 +158,7 @@ def test_sizes_that_do_not_fit_are_refused(build, message):
         build()
 
 
-@pytest.mark.parametrize("name", ["lm", "patches"])
+@pytest.mark.parametrize("name", ["bytes", "lm", "patches", "streaming"])
 def test_a_network_of_texts_has_one_record_of_settings_whose_fields_its_signature_names(name):
     builder = resolve(name, BY_NAME, "network")
     shown = inspect.signature(builder).parameters
@@ -166,9 +166,10 @@ def test_a_network_of_texts_has_one_record_of_settings_whose_fields_its_signatur
     fields = {field.name: field.default for field in dataclasses.fields(record)}
     assert {key: one.default for key, one in list(shown.items())[2:]} == fields
     assert builder.__init__.__code__.co_argcount == 3
-    changed = builder(width=2 * fields["width"]).settings
-    assert changed == dataclasses.replace(record(), width=2 * fields["width"])
+    size = "embedding_size" if "embedding_size" in fields else "width"
+    changed = builder(**{size: 2 * fields[size]}).settings
+    assert changed == dataclasses.replace(record(), **{size: 2 * fields[size]})
     with pytest.raises(dataclasses.FrozenInstanceError):
-        changed.width = 1
+        setattr(changed, size, 1)
     with pytest.raises(TypeError, match="widht"):
         builder(widht=8)

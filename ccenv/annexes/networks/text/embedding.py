@@ -14,12 +14,13 @@ too, so both stand side by side wherever one does.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.annexes.networks.text.tokens import HashedRows, check_windows, window_length
+from ccenv.base.annotations import with_fields_of
 from ccenv.base.machine import check_fits
 from ccenv.base.masks import spread_to_units
 from ccenv.base.registry import check_names
@@ -52,73 +53,92 @@ class EndedHidden(MLPHidden):
     """int64 [rows]; the last two symbols as one number."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenSettings:
+    """Settings of `TokenMLP`."""
+
+    num_symbols: int | None = None
+    """different symbols; None for as many as there are classes."""
+    embedding_size: int = 8
+    """numbers that stand for a symbol."""
+    num_blocks: Sizes = (32,)
+    """blocks of each gated layer."""
+    block_size: Sizes = 16
+    """units of a block, one for all gated layers or one for each."""
+    look_tokens: int = 4
+    """how many of the last symbols the first gate's look shows."""
+    tables: Sequence[str] | str = ()
+    """what is looked up as well, see the module: "hidden", "logits" and "pairs"."""
+    context: int | None = None
+    """how many of the last symbols the layers read; None for the whole window."""
+    stem: str = "embeddings"
+    """what the layers read: "embeddings" side by side, or "hashed": rows of `embedding_size`
+    numbers of the last n-grams, added up, see `HashedRows`."""
+    num_rows: int = 14_100
+    """rows that n-grams share, of a hashed stem."""
+    order: int = 6
+    """the longest n-gram, of a hashed stem."""
+
+    def read(self, input_shape: tuple[int, ...], num_classes: int) -> tuple[int, int, int]:
+        """Symbols of a window, different ones, and how many of a window are read.
+
+        Sizes that do not fit are refused (ValueError).
+        """
+        check_names([self.stem], STEMS, "stem")
+        num_tokens = window_length(input_shape, "bytes")
+        context = num_tokens if self.context is None else self.context
+        num_symbols = num_classes if self.num_symbols is None else self.num_symbols
+        numbers = [num_tokens, num_symbols, num_classes]
+        numbers += [self.embedding_size, self.look_tokens, context]
+        names = "num_tokens, num_symbols, num_classes, embedding_size, look_tokens and context"
+        positive_ints(numbers, names)
+        window_length(input_shape, "bytes", context)
+        if self.look_tokens > context:
+            raise ValueError(
+                f"expected look_tokens to be at most the {context} symbols that are read, got "
+                f"{self.look_tokens}"
+            )
+        return num_tokens, num_symbols, context
+
+
 class TokenMLP(LayeredNetwork):
     """Predicts the next symbol of a text: embeddings, gated hidden layers, logits."""
 
     activation = "relu"
     num_symbols: int
 
+    @with_fields_of(TokenSettings)
     def __init__(
-        self,
-        input_shape: tuple[int, ...] = (24,),
-        num_classes: int = 128,
-        num_symbols: int | None = None,
-        embedding_size: int = 8,
-        num_blocks: Sizes = (32,),
-        block_size: Sizes = 16,
-        look_tokens: int = 4,
-        tables: Sequence[str] | str = (),
-        context: int | None = None,
-        stem: str = "embeddings",
-        num_rows: int = 14_100,
-        order: int = 6,
+        self, input_shape: tuple[int, ...] = (24,), num_classes: int = 128, **settings: Any
     ) -> None:
-        """Builds the layers.
+        """Builds the layers; see `TokenSettings`.
 
         Args:
             input_shape: (symbols of a window,).
             num_classes: columns of the logits.
-            num_symbols: different symbols; None for as many as there are classes.
-            embedding_size: numbers that stand for a symbol.
-            num_blocks: blocks of each gated layer.
-            block_size: units of a block, one for all gated layers or one for each.
-            look_tokens: how many of the last symbols the first gate's look shows.
-            tables: what is looked up as well, see the module: "hidden", "logits" and
-                "pairs"; none by default.
-            context: how many of the last symbols the layers read; None for the whole window.
-            stem: what the layers read: "embeddings" side by side, or "hashed": rows of
-                `embedding_size` numbers of the last n-grams, added up, see `HashedRows`.
-            num_rows: rows that n-grams share, of a hashed stem.
-            order: the longest n-gram, of a hashed stem.
+            settings: fields of `TokenSettings`.
         """
         super().__init__()
-        check_names([stem], STEMS, "stem")
-        num_tokens = window_length(input_shape, "bytes")
-        context = num_tokens if context is None else context
-        num_symbols = num_classes if num_symbols is None else num_symbols
-        numbers = [num_tokens, num_symbols, num_classes, embedding_size, look_tokens, context]
-        names = "num_tokens, num_symbols, num_classes, embedding_size, look_tokens and context"
-        positive_ints(numbers, names)
-        window_length(input_shape, "bytes", context)
-        if look_tokens > context:
-            raise ValueError(
-                f"expected look_tokens to be at most the {context} symbols that are read, got "
-                f"{look_tokens}"
-            )
+        self.settings = sizes = TokenSettings(**settings)
+        num_tokens, num_symbols, context = sizes.read(input_shape, num_classes)
         self.num_tokens, self.num_symbols = num_tokens, num_symbols
-        self.look_tokens, self.context = look_tokens, context
-        read, look = context * embedding_size, look_tokens * embedding_size
-        if stem == "hashed":
-            read = look = embedding_size
-        self.symbols_read = num_symbols + (stem == "hashed")
-        self.set_sizes(read, look, num_blocks, block_size, num_classes)
+        self.look_tokens, self.context = sizes.look_tokens, context
+        size, is_hashed = sizes.embedding_size, sizes.stem == "hashed"
+        self.symbols_read = num_symbols + is_hashed
+        self.set_sizes(
+            size if is_hashed else context * size,
+            size if is_hashed else sizes.look_tokens * size,
+            sizes.num_blocks,
+            sizes.block_size,
+            num_classes,
+        )
         self.embedding: nn.Module = (
-            nn.Embedding(num_symbols, embedding_size)
-            if stem == "embeddings"
-            else HashedRows(num_symbols, embedding_size, context, order, num_rows)
+            HashedRows(num_symbols, size, context, sizes.order, sizes.num_rows)
+            if is_hashed
+            else nn.Embedding(num_symbols, size)
         )
         self.layers = linear_stack(self.widths)
-        self.table_names = table_names(tables)
+        self.table_names = table_names(sizes.tables)
         self.add_tables(num_symbols, num_classes)
 
     def add_tables(self, symbols: int, classes: int) -> None:

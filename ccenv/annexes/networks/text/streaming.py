@@ -15,12 +15,14 @@ a cache.
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
 from ccenv.annexes.networks.text.patches import PatchedNetwork
+from ccenv.base.annotations import with_fields_of
 from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import Bounds, Doubts
@@ -181,72 +183,86 @@ class Stream:
     """[rows, num_classes] at each gate so far."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings:
+    """Settings of `Streaming`."""
+
+    chunk_size: int = 1
+    """lines of an image or features in a chunk; 1 of symbols."""
+    patch_size: int = 4
+    """chunks of a patch, at least 2."""
+    predicts: str = "label"
+    """"label", the input's class so far; or "next", the next symbol of a text."""
+    width: int = 64
+    """of a context."""
+    local_units: int = 32
+    """of the encoder."""
+    head_units: int = 32
+    """hidden units of what answers."""
+    depth: int = 1
+    """layers of the trunk."""
+    num_heads: int = 4
+    """of its attention."""
+    hidden: int = 256
+    """units of its feed-forward layers."""
+
+    def chunks(self, input_shape: tuple[int, ...]) -> tuple[int, int]:
+        """See `shape_of_chunks`; sizes that do not fit the inputs are refused (ValueError)."""
+        sizes = dataclasses.asdict(self)
+        del sizes["predicts"]
+        positive_ints(tuple(sizes.values()), "sizes of a stream")
+        num_chunks, of_chunk = shape_of_chunks(input_shape, self.chunk_size, self.predicts)
+        if not 2 <= self.patch_size <= num_chunks:
+            raise ValueError(
+                f"expected patch_size in 2..{num_chunks}, the input's chunks, got "
+                f"{self.patch_size}; in patches of one chunk nothing lags and nothing is refreshed"
+            )
+        return num_chunks, of_chunk
+
+
 class Streaming(PatchedNetwork):
     """A stream with an answer after every chunk; its gates decide about refreshes."""
 
     abilities: Abilities = (Bounds, Doubts)
     answers_often = True
 
+    @with_fields_of(StreamSettings)
     def __init__(
-        self,
-        input_shape: tuple[int, ...] = (1, 28, 28),
-        num_classes: int = 10,
-        chunk_size: int = 1,
-        patch_size: int = 4,
-        predicts: str = "label",
-        width: int = 64,
-        local_units: int = 32,
-        head_units: int = 32,
-        depth: int = 1,
-        num_heads: int = 4,
-        hidden: int = 256,
+        self, input_shape: tuple[int, ...] = (1, 28, 28), num_classes: int = 10, **settings: Any
     ) -> None:
-        """Builds the parts and measures what they cost.
+        """Builds the parts and measures what they cost; see `StreamSettings`.
 
         Args:
             input_shape: (channels, height, width) in strips, (features,) in parts, or (symbols,).
             num_classes: columns of the answers.
-            chunk_size: lines of an image or features in a chunk; 1 of symbols.
-            patch_size: chunks of a patch, at least 2.
-            predicts: "label", the input's class so far; or "next", the next symbol of a text.
-            width: of a context.
-            local_units: of the encoder.
-            head_units: hidden units of what answers.
-            depth: layers of the trunk.
-            num_heads: of its attention.
-            hidden: units of its feed-forward layers.
+            settings: fields of `StreamSettings`.
         """
         super().__init__()
-        sizes = (chunk_size, patch_size, width, local_units, head_units, depth, num_heads, hidden)
-        positive_ints(sizes, "sizes of a stream")
-        self.chunk_size, self.patch_size, self.predicts = chunk_size, patch_size, predicts
-        self.num_chunks, of_chunk = shape_of_chunks(input_shape, chunk_size, predicts)
-        if not 2 <= patch_size <= self.num_chunks:
-            raise ValueError(
-                f"expected patch_size in 2..{self.num_chunks}, the input's chunks, got "
-                f"{patch_size}; in patches of one chunk nothing lags and nothing is refreshed"
-            )
-        self.num_patches, self.num_classes = -(-self.num_chunks // patch_size), num_classes
-        self.symbols_read = symbols = num_classes if predicts == "next" else None
-        self.encoder = ChunkEncoder(of_chunk, self.num_chunks, local_units, symbols)
+        self.settings = sizes = StreamSettings(**settings)
+        self.chunk_size, self.patch_size = sizes.chunk_size, sizes.patch_size
+        self.num_chunks, of_chunk = sizes.chunks(input_shape)
+        self.num_patches, self.num_classes = -(-self.num_chunks // sizes.patch_size), num_classes
+        self.symbols_read = symbols = num_classes if sizes.predicts == "next" else None
+        width, units = sizes.width, sizes.local_units
+        self.encoder = ChunkEncoder(of_chunk, self.num_chunks, units, symbols)
         self.joins = nn.ModuleList(
-            in_major_linear(local_units, width, bias=False) for _ in range(patch_size)
+            in_major_linear(units, width, bias=False) for _ in range(sizes.patch_size)
         )
-        self.trunk = PatchTrunk(width, depth, num_heads, hidden, self.num_patches)
+        self.trunk = PatchTrunk(width, sizes.depth, sizes.num_heads, sizes.hidden, self.num_patches)
         self.first = nn.Parameter(torch.zeros(width))
-        self.guesser = in_major_linear(width + local_units, num_classes)
+        self.guesser = in_major_linear(width + units, num_classes)
         self.head = nn.Sequential(
-            in_major_linear(width + local_units, head_units),
+            in_major_linear(width + units, sizes.head_units),
             nn.Tanh(),
-            in_major_linear(head_units, num_classes),
+            in_major_linear(sizes.head_units, num_classes),
         )
         self.places = tuple(t for t in range(self.num_chunks) if not self.ends_patch(t))
-        self.gates = tuple(Gate(f"chunk{t}", 1, 2 + local_units, "identity") for t in self.places)
+        self.gates = tuple(Gate(f"chunk{t}", 1, 2 + units, "identity") for t in self.places)
         self._measure(input_shape)
 
     def _measure(self, input_shape: tuple[int, ...]) -> None:
         """Runs one input with everything kept and writes down what each part costs."""
-        dtype = torch.int64 if self.predicts == "next" else torch.float32
+        dtype = torch.int64 if self.settings.predicts == "next" else torch.float32
         fixed, refreshes = [], []
         with torch.no_grad():
             macs, stream = counted(self.start, torch.zeros(1, *input_shape, dtype=dtype))
@@ -341,7 +357,7 @@ class Streaming(PatchedNetwork):
 
     def targets(self, hidden: Stream, labels: Tensor) -> Tensor:
         """What is right behind each chunk: the label, or the next chunk; int64 [rows, chunks]."""
-        if self.predicts == "next":
+        if self.settings.predicts == "next":
             return torch.cat([hidden.chunks[:, 1:], labels[:, None]], dim=1)
         return labels[:, None].expand(-1, self.num_chunks)
 
