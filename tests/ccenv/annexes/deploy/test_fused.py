@@ -45,7 +45,7 @@ def of_pixels(features=12, num_blocks=(4, 3), block_size=(8, 5), **more):
 def of_symbols(length=6, symbols=NUM_SYMBOLS, classes=5, **sizes):
     own = {"num_blocks": (4, 3), "block_size": (8, 5), "embedding_size": 3, "look_tokens": 2}
     torch.manual_seed(0)
-    return shaken(TokenMLP((length,), classes, symbols, **own | sizes))
+    return shaken(TokenMLP((length,), classes, num_symbols=symbols, **own | sizes))
 
 
 def inputs_of(network, rows, seed=2):
