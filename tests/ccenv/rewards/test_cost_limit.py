@@ -43,7 +43,8 @@ def test_a_controlled_price_ends_at_the_limit_on_the_probe():
     agent.learn(64_000, lambda images, scalars: heard.append(scalars))
     # It comes from above, and is some 2 % above by now.
     tail = [scalars["episode/compute_cost"] for scalars in heard[-100:]]
-    assert sum(tail) / 100 == pytest.approx(0.12, rel=0.06)
+    assert sum(tail) / 100 == pytest.approx(0.12, rel=0.04)
+    # The price swings with each batch's cost, and the last policy with it.
     final = [evaluate(env, agent, split="train", seed=k).compute_cost for k in range(3)]
-    assert sum(final) / 3 == pytest.approx(0.12, rel=0.06)
+    assert sum(final) / 3 == pytest.approx(0.12, rel=0.2)
     assert heard[-1]["reward/price"] > 0

@@ -51,7 +51,8 @@ def test_bootstrap_intervals_of_the_iqm_hold_the_truth_as_often_as_they_say(
         scores = draw(generator, kind, strata, runs)
         found = intervals.bootstrap(scores, num_resamples=300, seed=repetition)
         hits += found.low <= truth <= found.high
-    assert hits / repetitions == pytest.approx(level, abs=0.03)
+    # Four standard deviations of a share of 400.
+    assert hits / repetitions == pytest.approx(level, abs=0.044)
 
 
 def test_resampling_stays_within_its_stratum():
