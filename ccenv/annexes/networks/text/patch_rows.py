@@ -14,8 +14,8 @@ from ccenv.annexes.networks.text.rows import (
     Pair,
     pair_with_room,
     pair_written,
+    put_in,
     with_room,
-    written,
 )
 from ccenv.annexes.networks.text.tokens import Sequences
 
@@ -119,12 +119,12 @@ def patches_after(network: Model, hidden: PatchPosition) -> PatchCache | None:
             pair_written(entry, (at[0], slice(None), at[1]), pair)
             for entry, pair in zip(entries, new, strict=True)
         )
-        whole = written(whole, (at[0], at[1] + 1), context)
+        whole = put_in(whole, (at[0], at[1] + 1), context)
     return dataclasses.replace(
         cache,
         sequences=sequences,
         symbols=symbols,
         entries=entries,
         whole=whole,
-        contexts=written(cache.contexts, (sequence, place + 1), hidden.context),
+        contexts=put_in(cache.contexts, (sequence, place + 1), hidden.context),
     )

@@ -305,7 +305,7 @@ def pair_with_room(pair: Pair, dim: int, length: int) -> Pair:
     return with_room(pair[0], dim, length), with_room(pair[1], dim, length)
 
 
-def written(cached: Tensor, at: tuple[Any, ...], new: Tensor) -> Tensor:
+def put_in(cached: Tensor, at: tuple[Any, ...], new: Tensor) -> Tensor:
     """Writes what positions leave into a cache, in its dtype: under autocast products have another.
 
     Where there are gradients into a copy: an update goes back through what others have read.
@@ -317,7 +317,7 @@ def written(cached: Tensor, at: tuple[Any, ...], new: Tensor) -> Tensor:
 
 def pair_written(cached: Pair, at: tuple[Any, ...], pair: Pair) -> Pair:
     """The same of keys and values."""
-    return written(cached[0], at, pair[0]), written(cached[1], at, pair[1])
+    return put_in(cached[0], at, pair[0]), put_in(cached[1], at, pair[1])
 
 
 def attend(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
