@@ -63,7 +63,7 @@ def test_what_reads_numbers_is_refused_of_texts_before_a_network_is_trained(
     settings, weights, message, monkeypatch
 ):
     monkeypatch.setattr(
-        "ccenv.simulator.network_source.frozen_weights",
+        "ccenv.simulator.simulator.frozen_weights",
         lambda *_: pytest.fail("a network was trained"),
     )
     with pytest.raises(ValueError, match=message):

@@ -25,7 +25,7 @@ from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
 
-LEARNED = "ccenv.simulator.network_source:frozen_weights"
+LEARNED = "ccenv.simulator.simulator:frozen_weights"
 """Where a frozen network begins to learn."""
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),

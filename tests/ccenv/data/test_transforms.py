@@ -241,7 +241,7 @@ def test_the_command_line_spells_transforms_in_every_way_and_a_run_knows_one(tex
 def test_frozen_weights_learn_from_what_the_environment_shows(monkeypatch):
     shown = []
     monkeypatch.setattr(
-        "ccenv.simulator.network_source.frozen_weights", lambda _, split, **__: shown.append(split)
+        "ccenv.simulator.simulator.frozen_weights", lambda _, split, **__: shown.append(split)
     )
     Simulator(
         4,

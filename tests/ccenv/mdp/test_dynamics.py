@@ -364,7 +364,7 @@ def test_impossible_settings_are_refused_before_any_weights_are_learned(
     monkeypatch, settings_, error, message
 ):
     monkeypatch.setattr(
-        "ccenv.simulator.network_source.frozen_weights", lambda *_: pytest.fail("trained")
+        "ccenv.simulator.simulator.frozen_weights", lambda *_: pytest.fail("trained")
     )
     with pytest.raises(error, match=message):
         Simulator(12, **settings_)

@@ -65,7 +65,7 @@ def test_threads_share_the_rows_and_change_nothing():
     ("mask", "error", "message"),
     [
         (torch.ones(4, 3), TypeError, "expected a bool mask"),
-        (torch.ones(3, 3, dtype=torch.bool), ValueError, "a multiple of 2 images"),
+        (torch.ones(3, 3, dtype=torch.bool), ValueError, "a multiple of 2 inputs"),
         (torch.ones(4, 4, dtype=torch.bool), ValueError, "blocks that divide 6 units"),
     ],
 )

@@ -53,7 +53,7 @@ def test_a_table_says_of_what_it_is(tmp_path):
 
 def test_a_table_that_is_too_large_is_refused_before_its_network_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "ccenv.simulator.network_source.frozen_weights", lambda *_, **__: pytest.fail("trained")
+        "ccenv.simulator.simulator.frozen_weights", lambda *_, **__: pytest.fail("trained")
     )
     with pytest.raises(ValueError, match=r"1,048,576 masks \(20 blocks\) of 9 inputs, 28\.4 MB"):
         build_table("mlp", "digits", tmp_path / "t", limit=9, most_bytes=2**20)
