@@ -15,6 +15,7 @@ from ccenv.base.values import as_settings
 from ccenv.data import Split
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
+from ccenv.networks.core.unrolled import continues
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 from ccenv.simulator.step import Extension, InputsAhead, SimulatorParts
 
@@ -46,7 +47,7 @@ def begin_position(simulator: SimulatorParts, state: Any = None) -> EpisodeState
         simulator.ahead = draw_ahead(simulator)
     (inputs, labels), *simulator.ahead = simulator.ahead
     if state is None:
-        state = simulator.network.empty_state(inputs)
+        state = continues(simulator.network).empty_state(inputs)
     return dynamics.initial(simulator.network, inputs, labels, state=state)
 
 
@@ -67,7 +68,7 @@ def draw_ahead(simulator: SimulatorParts) -> InputsAhead:
 def next_position(simulator: SimulatorParts, ended: EpisodeState) -> EpisodeState:
     """Goes on behind the last gate of a position that is not the last."""
     with torch.no_grad():
-        state = simulator.network.advance(ended.hidden)
+        state = continues(simulator.network).advance(ended.hidden)
     simulator.position += 1
     return begin_position(simulator, state)
 

@@ -33,7 +33,7 @@ from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.precision import check_dtype, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
-from ccenv.networks.core.unrolled import check_continues, played
+from ccenv.networks.core.unrolled import continues, played
 from ccenv.networks.learning.training import frozen_weights
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.cotraining import CoTraining
@@ -127,7 +127,7 @@ class Simulator(SimulatorParts):
         inputs = self.data.batch(self.data.most_telling)[0]
         check_reads(self.network, inputs.cpu(), called)
         if self.is_sequence:
-            check_continues(self.network)
+            continues(self.network)
         check_shown(observation, self.network, inputs)
         self.network = self._with_weights()
         self.finite_weights = FiniteWeights(self.network)

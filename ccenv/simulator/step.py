@@ -15,7 +15,7 @@ from ccenv.data import Split
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.parameters import FiniteWeights
-from ccenv.networks.core.protocol import Rule
+from ccenv.networks.core.protocol import GatedNetwork, Rule
 from ccenv.rewards.bind import Reward
 from ccenv.simulator.network_source import NetworkSource
 from ccenv.simulator.settings import EnvironmentSettings
@@ -114,8 +114,8 @@ class SimulatorParts:
     """of all tensors."""
     source: NetworkSource
     """how its network is built."""
-    network: Any
-    """the `GatedNetwork` whose blocks are chosen."""
+    network: GatedNetwork
+    """whose blocks are chosen."""
     finite_weights: FiniteWeights
     """of the network."""
     weights: str

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import as_mask, gate_values_of
-from ccenv.networks.core.abilities import Continues, PlaysWindows, ability, has_ability
+from ccenv.networks.core.abilities import Continues, PlaysWindows, ability
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import GatedNetwork, Rule, through
 
 
-def check_continues(network: GatedNetwork) -> None:
-    """Refuses a network whose state does not go on from position to position (ValueError)."""
-    if not has_ability(network, Continues):
+def continues(network: GatedNetwork) -> Continues:
+    """A network whose state goes on from position to position; ValueError of any other."""
+    continuing = ability(network, Continues)
+    if continuing is None:
         raise ValueError(
             "expected a network that keeps a state from position to position, such as skip_gru or "
             f"lm, with episode='sequence', got {type(network).__name__}, which does not name the "
             "ability Continues; take episode='input'"
         )
+    return continuing
 
 
 def along(
