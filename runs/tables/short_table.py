@@ -92,7 +92,9 @@ def short_table(rows: Sequence[Row], width: int = 80, rewards: Sequence[Table] =
         rewards: tables above them.
     """
     parts = short_parts(rows, rewards)
-    tables = "\n".join(one if isinstance(one, str) else aligned(*one, width) for one in parts)
+    tables = "\n".join(
+        textwrap.fill(one, width) if isinstance(one, str) else aligned(*one, width) for one in parts
+    )
     note = " ".join(text for sign, text in NOTES.items() if sign in tables)
     return "\n".join([tables, "", textwrap.fill(note, min(width, WIDEST))])
 

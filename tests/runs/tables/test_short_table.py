@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from made_results import table_row as row
 
@@ -15,6 +15,7 @@ ROWS = [row(f"row number {n}", 0.5 - n / 80, 100.0 * n, on_front=n in (0, 1)) fo
 
 
 @given(st.integers(40, 200), st.lists(st.text("abc ", min_size=1, max_size=60), min_size=1))
+@example(40, ["a"] * (MOST_ROWS + 1))
 def test_no_line_of_the_table_is_wider_than_the_terminal(width, labels):
     rows = [row(label, 0.1, 10.0, above_random=ABOVE) for label in labels]
     shown = short_table(rows, width).split("\n\n")[0]
