@@ -6,7 +6,7 @@ from ccenv.base.registry import NameTable, names_on_use
 
 if TYPE_CHECKING:
     from ccenv.agents.base import Agent
-    from ccenv.agents.scores import PolicyGradient
+    from ccenv.agents.policy_gradient import PolicyGradient
 
 __all__ = ["AGENTS", "Agent", "PolicyGradient"]
 
@@ -24,8 +24,9 @@ AGENTS = NameTable(
         "magnitude": "ccenv.annexes.agents.magnitude:Magnitude",
         "noisy_topk": "ccenv.annexes.agents.noisy_topk:NoisyTopK",
         "oracle": "ccenv.agents.searched:Oracle",
-        "reinforce": "ccenv.agents.reinforce:Reinforce",
-        "reinforce_lagrangian": "ccenv.agents.reinforce_lagrangian:ReinforceLagrangian",
+        "reinforce": "ccenv.agents.policy_gradient:Reinforce",
+        "reinforce_lagrangian": "ccenv.agents.policy_gradient:ReinforceLagrangian",
+        "ppo": "ccenv.agents.ppo:Ppo",
         "rloo": "ccenv.agents.rloo:Rloo",
         "rloo_budget": "ccenv.annexes.agents.rloo_budget:RlooBudget",
         "straight_through": "ccenv.annexes.agents.straight_through:StraightThrough",
@@ -36,7 +37,7 @@ AGENTS = NameTable(
         "skipnet": "ccenv.annexes.agents.skipnet:SkipNet",
         "pondernet": "ccenv.annexes.agents.pondernet:PonderNet",
         "wta_retrieval": "ccenv.annexes.agents.wta_retrieval:WtaRetrieval",
-        "actor_critic": "ccenv.agents.actor_critic:ActorCritic",
+        "actor_critic": "ccenv.agents.policy_gradient:ActorCritic",
         "condnet": "ccenv.agents.condnet:Condnet",
         "sb3_a2c": "ccenv.agents.sb3:A2CAgent",
         "sb3_ppo": "ccenv.agents.sb3:PPOAgent",
@@ -44,4 +45,4 @@ AGENTS = NameTable(
     }
 )
 
-__getattr__ = names_on_use(__name__, {"base": ["Agent"], "scores": ["PolicyGradient"]})
+__getattr__ = names_on_use(__name__, {"base": ["Agent"], "policy_gradient": ["PolicyGradient"]})

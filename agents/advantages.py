@@ -106,6 +106,15 @@ def normalised(returns: Tensor, group_size: int) -> Tensor:
     return ((groups - groups.mean(dim=1, keepdim=True)) / spread).flatten()
 
 
+def standard(values: Tensor) -> Tensor:
+    """Values with mean 0 and deviation 1, of any shape; equal ones are 0.
+
+    >>> standard(torch.tensor([1.0, 3.0]))
+    tensor([-1.,  1.])
+    """
+    return (values - values.mean()) / values.std(correction=0).clamp(min=1e-8)
+
+
 def generalised(rewards: Tensor, values: Tensor, gae_lambda: float) -> Tensor:
     """Generalised advantages without a discount: [num_steps, batch] both -> the same.
 

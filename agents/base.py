@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
+from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OneOrCoins, OrderedBlocks
 from ccenv.agents.passes import Passes, change_of_policy, log_probs
 from ccenv.agents.stored import StoredPolicy
 from ccenv.base.annotations import checks_types, has_mark, marked
@@ -141,7 +141,7 @@ class Agent(StoredPolicy):
 
         None of masks that are not drawn, or from a distribution of yours.
         """
-        kinds = IndependentBlocks | OrderedBlocks | AlwaysOn
+        kinds = IndependentBlocks | OrderedBlocks | OneOrCoins | AlwaysOn
         if not self.draws_masks or not isinstance(
             self.distribution(rollout.observations[0], 0), kinds
         ):
@@ -190,12 +190,17 @@ class Agent(StoredPolicy):
         return images_seen
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step on the optimiser's parameters alone: the network learns in `update_network`."""
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, max_norm: float | None = None) -> None:
+    """One step on the optimiser's parameters alone: the network learns in `update_network`.
+
+    A gradient longer than `max_norm` is shortened to it.
+    """
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
+    if max_norm is not None:
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
     optimizer.step()
 
 

@@ -1,7 +1,7 @@
 """Distributions over masks: scores of blocks -> samples, log-probabilities, the most probable mask.
 
-Two kinds: an independent coin for each block, and k of n blocks drawn without replacement. Blocks
-that are always kept can be added to both.
+Three kinds: an independent coin for each block, k of n blocks drawn without replacement, and a
+mixture of one of n and coins. Blocks that are always kept can be added to the first two.
 """
 
 import math
@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ccenv.base.seeding import uniform
 from ccenv.base.values import check_within
+from ccenv.mdp.choosers import mixed_log_prob, mixed_mode, mixed_parts
 
 MIN_PROBABILITY = 0.01
 
@@ -177,6 +179,66 @@ class OrderedBlocks:
     def first_draw(self) -> Tensor:
         """Probability of each block to be drawn first: [batch, num_blocks], rows sum to 1."""
         return self.scores.softmax(dim=1)
+
+
+@dataclass(frozen=True)
+class OneOrCoins:
+    """One of n blocks, or a coin for each: what a mask was drawn by is not stored.
+
+    Coins alone hardly learn "exactly one" where none and several are wrong, since all n of them
+    must change at once; one of n never keeps none or several. The weight between both is learned.
+    """
+
+    scores: Tensor
+    """[batch, 2 num_blocks + 1] float32, see `ccenv.mdp.choosers.mixed_parts`."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draws masks: bool [batch, num_blocks]."""
+        one, coins, weight = mixed_parts(self.scores)
+        is_one = uniform(weight.shape, generator, weight.device) < weight.sigmoid()
+        best = highest(one + gumbel_like(one, generator), 1)
+        drawn = torch.zeros_like(one, dtype=torch.bool).scatter(1, best, True)
+        tossed = uniform(coins.shape, generator, coins.device) < coins.sigmoid()
+        return torch.where(is_one[:, None], drawn, tossed)
+
+    def mode(self) -> Tensor:
+        """Greedy masks: the best block or the likelier sides of the coins, whichever is likelier.
+
+        bool [batch, num_blocks].
+        """
+        return mixed_mode(self.scores)
+
+    def log_prob(self, mask: Tensor) -> Tensor:
+        """Log-probability of masks: bool [batch, num_blocks] -> [batch].
+
+        >>> blocks = OneOrCoins(torch.zeros(1, 5))
+        >>> blocks.log_prob(torch.tensor([[True, False]])).exp(), blocks.probability
+        (tensor([0.3750]), tensor([[0.5000, 0.5000]]))
+        """
+        return mixed_log_prob(self.scores, mask)
+
+    @property
+    def probability(self) -> Tensor:
+        """Probability of each block to be kept: [batch, num_blocks]."""
+        one, coins, weight = mixed_parts(self.scores)
+        return torch.lerp(coins.sigmoid(), one.softmax(dim=1), weight.sigmoid()[:, None])
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats of what draws and of what it draws, no less than the masks': [batch]."""
+        one, coins, weight = mixed_parts(self.scores)
+        share = weight.sigmoid()
+        of_one = -(one.softmax(dim=1) * one.log_softmax(dim=1)).sum(dim=1)
+        return share * of_one + (1 - share) * coin_entropy(coins).sum(dim=1) + coin_entropy(weight)
+
+
+def coin_entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats of coins, elementwise.
+
+    >>> coin_entropy(torch.tensor([0.0, torch.tensor(0.75).logit()]))
+    tensor([0.6931, 0.5623])
+    """
+    share = logits.sigmoid()
+    return -share * logsigmoid(logits) - (1 - share) * logsigmoid(-logits)
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.advantages import above_mean
-from ccenv.agents.base import Agent, descend
+from ccenv.agents.base import Agent
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     IndependentBlocks,
-    OrderedBlocks,
-    check_kept,
     keep_probability,
     score_at,
 )
 from ccenv.agents.losses import policy_gradient_loss
-from ccenv.agents.passes import Passes
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.base.values import check_within, positive_int
@@ -151,6 +147,7 @@ class LayerScores(nn.Module):
         hidden_units: int = 0,
         embedding_size: EmbeddingSize = 0,
         outputs: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> None:
         """Draws Glorot uniform weights and zero biases.
 
@@ -162,6 +159,7 @@ class LayerScores(nn.Module):
                 `SymbolEmbeddings`; 0 reads the observation as it is; "one_hot" or "joint": see
                 `SymbolRows`.
             outputs: scores of each layer; None for one a block.
+            lengths: columns that each layer reads; None for those that are informative there.
 
         Raises:
             ValueError: if a size is no whole number of at least 0, or symbols are to be looked up
@@ -173,7 +171,7 @@ class LayerScores(nn.Module):
             check_names([embedding_size], LOOK_UP_SIZES, "embedding_size")
         else:
             positive_int(embedding_size, "embedding_size", least=0)
-        self.lengths = simulator.observe.lengths[: simulator.num_layers]
+        self.lengths = tuple(lengths or simulator.observe.lengths[: simulator.num_layers])
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
         self.layers = nn.ModuleList()
         for length, blocks in zip(self.lengths, outputs or simulator.num_blocks, strict=True):
@@ -293,9 +291,13 @@ class ScoredAgent(Agent):
         """
         super().__init__(env, seed=seed)
         self.settings = self.settings_class(**settings)
-        sizes = self.settings.hidden_units, self.settings.embedding_size
-        self.scores = LayerScores(self.simulator, seed, *sizes)
+        self.scores = self.make_scores(seed)
         self.policy_macs = self.scores.macs
+
+    def make_scores(self, seed: int) -> LayerScores:
+        """Draws the scores' weights by a seed."""
+        sizes = self.settings.hidden_units, self.settings.embedding_size
+        return LayerScores(self.simulator, seed, *sizes)
 
     def surrogate(
         self, rollout: Rollout, advantages: Tensor, before: Tensor | None = None
@@ -343,74 +345,3 @@ class CoinSettings(ScoreSettings):
     def __post_init__(self) -> None:
         """Refuses impossible probabilities."""
         check_within("(0, 0.5)", min_probability=self.min_probability)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicySettings(CoinSettings):
-    """Settings of a `PolicyGradient`."""
-
-    learning_rate: float = 0.05
-    """Adam's."""
-    entropy_weight: float = 0.001
-    """of the bonus on the masks' entropy, in nats; fades to 0 linearly."""
-    num_kept: int | Sequence[int] | None = None
-    """k of a gate's blocks are drawn, one number or one for each gate; None: a coin for each
-    block."""
-    min_probability: float = 0.001
-    """lowest keep probability of a coin, in (0, 0.5)."""
-
-
-class PolicyGradient(ScoredAgent):
-    """Makes masks of high advantage more probable: REINFORCE (Williams 1992), one line to change.
-
-    A coin for each block, or k of n blocks, of an affine map of what is seen at a gate. A subclass
-    defines `advantages`, or an `update` of its own.
-
-    >>> class AboveMedian(PolicyGradient):
-    ...     def advantages(self, rollout):
-    ...         return rollout.returns - rollout.returns.median(dim=1, keepdim=True).values
-    >>> simulator = Simulator(4, dataset="synthetic", weights="cotrain", num_blocks=[4, 2])
-    >>> simulator.seed(0)
-    >>> AboveMedian(simulator, learning_rate=0.1).learn(8)
-    8
-    """
-
-    sequences = True
-    settings_class = PolicySettings
-    settings: PolicySettings
-
-    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
-        """Prepares scores and optimiser (Adam); see `PolicySettings`."""
-        super().__init__(env, seed=seed, **settings)
-        record = self.settings
-        self.min_probability = record.min_probability
-        self.num_kept = (
-            None if record.num_kept is None else check_kept(record.num_kept, self.num_blocks)
-        )
-        self.passes = Passes(record.num_epochs, record.num_minibatches).of(
-            self.simulator.num_images
-        )
-        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=record.learning_rate)
-
-    def advantages(self, rollout: Rollout) -> Tensor:
-        """What each mask was worth: [num_steps, batch]."""
-        return above_mean(rollout.returns)
-
-    def update(self, rollout: Rollout) -> dict[str, float]:
-        """Steps up the policy gradient, one by default."""
-        weight = self.settings.entropy_weight * (1 - self.progress)
-        for part in self.passes.over(self, rollout, self.advantages(rollout)):
-            loss, entropy = self.surrogate(*part)
-            descend(self.optimizer, loss - weight * entropy)
-        return self.read(loss=loss, entropy=entropy)
-
-    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
-        """Masks of a layer's images: [batch, obs_size] -> coins, or k blocks."""
-        scores = self.scores(observation, layer)
-        if self.num_kept is None:
-            return IndependentBlocks(keep_probability(scores, self.min_probability))
-        return OrderedBlocks(scores, self.num_kept[layer])
-
-    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
-        """See `Agent.choosers`."""
-        return self.scores.choosers(deterministic, self.num_kept, low=self.min_probability)

@@ -12,6 +12,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MODULES = {
+    "ccenv.agents.actor_critic": "ccenv.agents.policy_gradient",
+    "ccenv.agents.reinforce": "ccenv.agents.policy_gradient",
+    "ccenv.agents.reinforce_lagrangian": "ccenv.agents.policy_gradient",
     "ccenv.agents.systems": "ccenv.annexes.agents",
     "ccenv.data.texts": "ccenv.annexes.data",
     "ccenv.deploy": "ccenv.annexes.deploy",
@@ -24,7 +27,7 @@ MODULES = {
     "ccenv.sparse.gpu": "ccenv.annexes.sparse_gpu",
     "ccenv.tasks": "ccenv.annexes.tasks",
 }
-"""Earlier name of a package -> today's; what lies below it has moved with it."""
+"""Earlier name of a package or module -> today's; what lies below it has moved with it."""
 OBJECTS = {
     "ccenv.annexes.networks.pretrained.smollm_text:python_topics": (
         "ccenv.runs.lab.help_topics:python_topics"

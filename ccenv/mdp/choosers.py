@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding, linear, logsigmoid
 
 from ccenv.base.registry import check_names
 
 K_RULES = ("top_k", "sampled_k")
 SAMPLED_RULES = ("sampled_k", "sampled")
-RULES = (*K_RULES, "greedy", "sampled")
+MIXED = "mixed"
+RULES = (*K_RULES, "greedy", "sampled", MIXED)
 TINY, ALMOST_ONE = 1e-20, 1 - 1e-7
 """Between them a logarithm of a logarithm is finite."""
 
@@ -31,7 +32,8 @@ class Chooser:
     rule: str = "greedy"
     """"top_k" keeps the best k, "sampled_k" draws k one after the other with softmax probabilities
     (Kool, van Hoof, Welling 2019), "greedy" keeps those of positive score, "sampled" each one with
-    probability low + (1 - 2 low) sigmoid(score)."""
+    probability low + (1 - 2 low) sigmoid(score), "mixed" the likelier one of the best block and
+    those of positive coins, see `mixed_mode`; its maps lead to 2 blocks + 1 scores."""
     num_kept: int = 1
     """k of "top_k" and "sampled_k"."""
     low: float = 0.0
@@ -41,6 +43,9 @@ class Chooser:
     embeddings: Tensor | None = None
     """float32 [symbols, size]: the maps read the rows of a window's last symbols, side by side;
     None: what the network offers."""
+    earlier: bool = False
+    """whether the maps read what was seen at the earlier gates too, side by side, the first gate's
+    first."""
 
     @property
     def keeps_all(self) -> bool:
@@ -107,9 +112,10 @@ def check_maps(chooser: Chooser, look_size: int, blocks: int) -> None:
             raise ValueError(f"expected {blocks} scores, got {list(chooser.maps.shape)}")
         return
     sizes = [(weight.shape[1], weight.shape[0]) for weight, _ in chooser.maps]
-    between = [look_size, *(out for _, out in sizes[:-1]), blocks]
+    scores = mixed_size(blocks) if chooser.rule == MIXED else blocks
+    between = [look_size, *(out for _, out in sizes[:-1]), scores]
     if sizes != list(itertools.pairwise(between)):
-        raise ValueError(f"expected maps from {look_size} features to {blocks} scores, got {sizes}")
+        raise ValueError(f"expected maps from {look_size} features to {scores} scores, got {sizes}")
 
 
 def mask_of(chooser: AnyChooser, seen: Tensor, uniform: Tensor | None, blocks: int) -> Tensor:
@@ -139,6 +145,8 @@ def kept_by(chooser: Chooser, scores: Tensor, uniform: Tensor | None) -> Tensor:
     """The rule alone: scores [rows, blocks], and numbers like them -> bool [rows, blocks]."""
     if chooser.rule == "greedy":
         return scores > 0
+    if chooser.rule == MIXED:
+        return mixed_mode(scores)
     if chooser.rule == "sampled":
         assert uniform is not None
         return uniform < chooser.low + (1 - 2 * chooser.low) * scores.sigmoid()
@@ -146,6 +154,51 @@ def kept_by(chooser: Chooser, scores: Tensor, uniform: Tensor | None) -> Tensor:
         assert uniform is not None
         scores = scores - torch.log(-torch.log(uniform.clamp(TINY, ALMOST_ONE)))
     return among(scores.topk(chooser.num_kept, dim=1).indices, scores, scores.shape[1])
+
+
+def mixed_size(blocks: int) -> int:
+    """Scores of a mixture over masks of so many blocks, see `mixed_parts`."""
+    return 2 * blocks + 1
+
+
+def mixed_parts(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of the one block that is kept, of a coin for each block, and of drawing one.
+
+    [rows, 2 blocks + 1] -> [rows, blocks] twice, and [rows].
+    """
+    blocks = scores.shape[1] // 2
+    return scores[:, :blocks], scores[:, blocks : 2 * blocks], scores[:, -1]
+
+
+def mixed_log_prob(scores: Tensor, mask: Tensor) -> Tensor:
+    """Log-probability of masks under a mixture: bool [rows, blocks] -> [rows].
+
+    With probability sigmoid(weight) one block is kept, drawn by a softmax; else a coin is tossed
+    for each. A mask of one block can come from both, any other one from the coins alone.
+
+    >>> scores = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0]])
+    >>> masks = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
+    >>> mixed_log_prob(scores.expand(4, 5), masks).exp()
+    tensor([0.3750, 0.3750, 0.1250, 0.1250])
+    """
+    one, coins, weight = mixed_parts(scores)
+    # Minus the coin where a block is skipped: sums of logs, never the log of a product.
+    tossed = logsigmoid(torch.where(mask, coins, -coins)).sum(dim=1) + logsigmoid(-weight)
+    drawn = torch.where(mask, one.log_softmax(dim=1), 0.0).sum(dim=1) + logsigmoid(weight)
+    return torch.where(mask.sum(dim=1) == 1, torch.logaddexp(drawn, tossed), tossed)
+
+
+def mixed_mode(scores: Tensor) -> Tensor:
+    """The likelier one of the best block and the coins' own mode: bool [rows, blocks].
+
+    >>> mixed_mode(torch.tensor([[2.0, 0.0, 1.0, 1.0, 0.0], [2.0, 0.0, 1.0, 1.0, -3.0]])).int()
+    tensor([[1, 0],
+            [1, 1]], dtype=torch.int32)
+    """
+    one, coins, _ = mixed_parts(scores)
+    best, tossed = among(one.argmax(dim=1, keepdim=True), one, one.shape[1]), coins > 0
+    is_one = mixed_log_prob(scores, best) > mixed_log_prob(scores, tossed)
+    return torch.where(is_one[:, None], best, tossed)
 
 
 def among(indices: Tensor, like: Tensor, blocks: int) -> Tensor:
