@@ -103,6 +103,9 @@ LAWS = {
     "entropy": law(
         test_distributions.test_entropy_of_independent_blocks_is_the_mean_of_minus_log_probability
     ),
+    "mixture": law(
+        test_distributions.test_a_mixture_keeps_blocks_as_often_as_its_masks_do_and_is_no_surer_than_they_are
+    ),
     "ordered": law(
         test_distributions.test_the_log_probability_of_an_ordered_draw_is_the_product_worked_out_by_hand
     ),
@@ -222,15 +225,17 @@ FAULTS = [
     fault("agents.advantages:leave_twins_out", "/ (group_size - twins)", "/ group_size", "twins"),
     fault("agents.advantages:slope_sums", "(dim=1, keepdim=True)", "()", "slope"),
     fault(
-        "agents.scores:PolicyGradient.update",
-        "entropy_weight * (1 - self.progress)",
-        "entropy_weight",
+        "agents.policy_gradient:PolicyGradient.update",
+        "record.entropy_weight * left",
+        "record.entropy_weight",
         "reinforce",
         "training",
     ),
     fault("agents.condnet:reinforce_loss", "nll.min()", "nll.mean()", "condnet"),
     fault("agents.condnet:regularizers", "0.1 * within", "within", "regularizers", "condnet"),
     # Distributions.
+    fault("mdp.choosers:mixed_log_prob", "logsigmoid(-weight)", "logsigmoid(weight)", "mixture"),
+    fault("mdp.choosers:mixed_log_prob", "torch.logaddexp(drawn, tossed)", "drawn", "mixture"),
     fault("agents.distributions:keep_probability", "(1 - 2 * least)", "(1 - least)", "reinforce"),
     fault(
         "agents.distributions:IndependentBlocks.log_prob",

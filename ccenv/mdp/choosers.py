@@ -118,6 +118,13 @@ def check_maps(chooser: Chooser, look_size: int, blocks: int) -> None:
         raise ValueError(f"expected maps from {look_size} features to {scores} scores, got {sizes}")
 
 
+def read_by(chooser: AnyChooser, looks: Sequence[Tensor]) -> Tensor:
+    """What the maps read of looks at the gates up to the present one: [rows, look_size] each."""
+    if isinstance(chooser, Chooser) and chooser.earlier:
+        return torch.cat(list(looks), dim=1)
+    return looks[-1]
+
+
 def mask_of(chooser: AnyChooser, seen: Tensor, uniform: Tensor | None, blocks: int) -> Tensor:
     """Masks, bool [rows, blocks], of what is seen, float32 [rows, look_size].
 

@@ -165,6 +165,12 @@ def evaluate(
     for indices in torch.arange(simulator.num_episodes).split(batch_size):
         observations, _, steps = walk(simulator, policy, drawn, indices)
         parts["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
+        with torch.no_grad():
+            # In the order of an episode: a policy may remember what it saw before.
+            shown = [
+                policy.keep_probability(seen, step % simulator.num_layers)
+                for step, seen in enumerate(observations)
+            ]
         for layer in range(simulator.num_layers):
             # Of a sequence all positions, as they lie in the split.
             of_gate = slice(layer, None, simulator.num_layers)
@@ -172,9 +178,7 @@ def evaluate(
             parts["mask", layer].append(in_order([one.mask for one in outcomes]))
             if simulator.gate_values:
                 parts["value", layer].append(in_order(simulator.gate_values[of_gate]))
-            with torch.no_grad():
-                shown = [policy.keep_probability(seen, layer) for seen in observations[of_gate]]
-            pairs = zip(shown, outcomes, strict=True)
+            pairs = zip(shown[of_gate], outcomes, strict=True)
             kept = [one.mask.float() if keep is None else keep for keep, one in pairs]
             parts["keep", layer].append(in_order(kept))
         parts["correct"].append(in_order([one.correct for one in outcomes]))

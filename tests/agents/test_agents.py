@@ -120,6 +120,7 @@ def test_the_best_static_mask_keeps_everything_where_each_image_needs_another_bl
 KEEPS_K = {
     "reinforce": {},
     "actor_critic": {},
+    "ppo": {},
     "rloo": {},
     "topk": {},
     "noisy_topk": {},

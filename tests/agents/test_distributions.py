@@ -1,6 +1,7 @@
 """Laws of the distributions that policies draw masks from."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from ccenv.agents.condnet import regularizers
 from ccenv.agents.distributions import (
     AlwaysOn,
     IndependentBlocks,
+    OneOrCoins,
     OrderedBlocks,
     keep_probability,
 )
@@ -44,6 +46,12 @@ KINDS = {
     "independent": (
         lambda scores, _, rows: IndependentBlocks(
             keep_probability(torch.tensor(scores)).expand(rows, -1)
+        ),
+        MASKS,
+    ),
+    "one or coins": (
+        lambda scores, logits, rows: OneOrCoins(
+            torch.tensor([*scores, *scores[::-1], logits[0]]).expand(rows, -1)
         ),
         MASKS,
     ),
@@ -85,7 +93,7 @@ def test_the_probabilities_of_all_draws_sum_to_one_and_those_of_a_number_to_its_
             assert total == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["independent", "ordered", "shared", "counted"])
+@pytest.mark.parametrize("kind", ["independent", "one or coins", "ordered", "shared", "counted"])
 @settings(max_examples=10, deadline=None)
 @given(scores=scores_of_four, logits=logits_of_three, seed=st.integers(0, 100))
 def test_draws_are_as_frequent_as_their_probability_says(kind, scores, logits, seed):
@@ -104,6 +112,31 @@ def test_entropy_of_independent_blocks_is_the_mean_of_minus_log_probability(scor
     log_prob = blocks.log_prob(MASKS)
     expected = -(log_prob.exp() * log_prob).sum()
     assert blocks.entropy()[0].item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+@given(scores=scores_of_four, logits=logits_of_three)
+def test_a_mixture_keeps_blocks_as_often_as_its_masks_do_and_is_no_surer_than_they_are(
+    scores, logits
+):
+    blocks = KINDS["one or coins"][0](scores, logits, len(MASKS))
+    log_prob = blocks.log_prob(MASKS)
+    kept = (log_prob.exp()[:, None] * MASKS).sum(dim=0)
+    torch.testing.assert_close(blocks.probability[0], kept, rtol=1e-4, atol=1e-5)
+    of_masks = -(log_prob.exp() * log_prob).sum().item()
+    # What drew a mask is at most one bit more.
+    assert of_masks - 1e-4 <= blocks.entropy()[0].item() <= of_masks + math.log(2) + 1e-4
+
+
+@given(scores=scores_of_four, logits=logits_of_three)
+def test_the_mode_of_a_mixture_is_no_less_likely_than_any_single_block_and_the_coins_own(
+    scores, logits
+):
+    blocks = KINDS["one or coins"][0](scores, logits, len(MASKS))
+    candidates = torch.cat([torch.eye(4).bool(), (torch.tensor(scores[::-1]) > 0)[None]])
+    best = OneOrCoins(blocks.scores[:5]).log_prob(candidates)
+    one, coins = best[torch.tensor(scores).argmax()], best[-1]
+    mode = blocks.log_prob(blocks.mode())[0]
+    assert mode.item() == pytest.approx(max(one.item(), coins.item()), abs=1e-5)
 
 
 def test_the_log_probability_of_an_ordered_draw_is_the_product_worked_out_by_hand():

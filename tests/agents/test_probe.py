@@ -17,6 +17,8 @@ SWITCH = ONE | {"scaled": True, "capacity": 1.5, "balance_weight": 0.1}
 DENSE = {"learning_rate": 0.05, "density_weight": 1.0}
 NO_BONUS = {"learning_rate": 0.01, "entropy_weight": 0.0}
 HYBRID = FAST | {"supervised_share": 0.2}
+# The probes' networks are small, and a share of them pays for one hidden unit.
+WIDE = {"policy_share": 10.0}
 NUMBERS = {"number_learning_rate": 0.02}
 PAPER = {"target_density": 0.25, "l2_weight": 0.0}
 CODE = PAPER | {"learning_rate": 0.01, "sparsity_weight": 200.0, "variance_weight": 20.0}
@@ -62,10 +64,14 @@ CASES = [
     ("blocks", "sb3_a2c", {"ent_coef": 0.05}, 96_000),
     ("blocks", "sb3_ppo", {"ent_coef": 0.03}, 16_000),
     ("blocks", "sb3_trpo", {}, 12_000),
+    ("blocks", "ppo", WIDE, 16_000),
+    ("blocks", "ppo drawn", WIDE | {"num_kept": 1}, 16_000),
     ("units", "reinforce", FAST, 38_400),
+    ("units", "ppo", WIDE, 16_000),
     ("units", "blockdrop", NO_BONUS, 57_600),
     ("units", "skipnet", HYBRID, 38_400),
     ("exits", "reinforce", FAST, 38_400),
+    ("exits", "ppo", WIDE, 16_000),
     # With the paper's bias of 1 at first, no input sees the later exits, and it stays so.
     (
         "exits",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ccenv.annexes.deploy.export_content import stored_network
 from ccenv.annexes.deploy.export_images import Preparation
 from ccenv.base.mask_words import takes_draw
-from ccenv.mdp.choosers import AnyChooser, are_sampled, key_of, mask_of
+from ccenv.mdp.choosers import AnyChooser, are_sampled, key_of, mask_of, read_by
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer, last_symbols
 from ccenv.networks.core.lowering import (
@@ -66,6 +66,8 @@ class RowState:
     """bool [rows, blocks]; which blocks of x are not zero, None for all."""
     mask: Tensor | None = None
     """the gate's before, as it was executed."""
+    looks: tuple[Tensor, ...] = ()
+    """[rows, look_size] at each gate so far."""
     goes: Tensor | None = None
     """bool [rows, 1]; which rows have not stopped, None for all."""
     early: Tensor | None = None
@@ -128,7 +130,8 @@ class MaskedForm(nn.Module):
                 rows = replace(rows, x=always(operation, rows), before=None)
                 continue
             early = operation.head(rows.x) if isinstance(operation, Leave) else None
-            mask = self._mask(network, rows, early)
+            rows = replace(rows, looks=(*rows.looks, self._look(network, rows, early)))
+            mask = self._mask(rows)
             behind = replace(rows, gate=rows.gate + 1, mask=mask)
             if early is None:
                 rows = self._gated(operation, rows, behind, mask)
@@ -142,18 +145,21 @@ class MaskedForm(nn.Module):
             return rows.x, masks
         return torch.where(rows.goes, rows.x, 0.0) + rows.early, masks
 
-    def _mask(self, network: Lowered, rows: RowState, early: Tensor | None) -> Tensor:
+    def _look(self, network: Lowered, rows: RowState, early: Tensor | None) -> Tensor:
         gate, flat = rows.gate, rows.images.flatten(1)
         hidden = network.hidden(rows.x, rows.before, early)
         if not self.see.lengths[gate]:
-            seen = flat[:, :0].float()
-        elif self.see.kind == "layer_input":
+            return flat[:, :0].float()
+        if self.see.kind == "layer_input":
             # Not by the state: that asks how many rows there are, which a graph leaves open.
-            seen = self.network.look(gate, hidden)
-        else:
-            labels = torch.zeros_like(flat[:, 0], dtype=torch.int64)
-            state = EpisodeState(rows.images, labels, gate, hidden, rows.mask, labels)
-            seen = self.see._look(state)
+            seen: Tensor = self.network.look(gate, hidden)
+            return seen
+        labels = torch.zeros_like(flat[:, 0], dtype=torch.int64)
+        state = EpisodeState(rows.images, labels, gate, hidden, rows.mask, labels)
+        return self.see._look(state)
+
+    def _mask(self, rows: RowState) -> Tensor:
+        gate, seen = rows.gate, read_by(self.choosers[rows.gate], rows.looks)
         start, blocks = sum(self.num_blocks[:gate]), self.num_blocks[gate]
         uniform = None if rows.uniforms is None else rows.uniforms[:, start : start + blocks]
         mask = mask_of(self.choosers[gate], seen, uniform, blocks)

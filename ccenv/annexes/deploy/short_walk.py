@@ -24,6 +24,7 @@ from ccenv.mdp.choosers import (
     check_number,
     check_rule,
     mask_of,
+    read_by,
 )
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
@@ -152,9 +153,12 @@ class ShortWalk:
     def __init__(self, network: Any, choosers: Sequence[Chooser]) -> None:
         """Takes a packed network and a chooser for each gate; ValueError if they do not fit."""
         check_number(choosers, len(network.gates))
+        before = 0
         for chooser, gate in zip(choosers, network.gates, strict=True):
             check_rule(chooser, gate.num_blocks)
-            check_maps(chooser, gate.look_size, gate.num_blocks)
+            columns = gate.look_size + (before if chooser.earlier else 0)
+            check_maps(chooser, columns, gate.num_blocks)
+            before += gate.look_size
         self.network, self.choosers = network, list(choosers)
         self.one = OneRow(operations_of(network))
         self.num_blocks = num_blocks_of(network)
@@ -192,9 +196,11 @@ class ShortWalk:
 
     def _one(self, image: Tensor, uniforms: Sequence[Tensor | None]) -> Answer:
         masks: list[Tensor] = []
+        looks: list[Tensor] = []
 
         def decide(gate: int, x: Tensor, early: Tensor | None) -> bool | Tensor:
-            seen, blocks = self.one.look(gate, x, early), self.num_blocks[gate]
+            looks.append(self.one.look(gate, x, early))
+            blocks, seen = self.num_blocks[gate], read_by(self.choosers[gate], looks)
             masks.append(mask_of(self.choosers[gate], seen, uniforms[gate], blocks))
             return bool(masks[-1]) if blocks == 1 else masks[-1]
 
@@ -204,9 +210,11 @@ class ShortWalk:
 
     def _many(self, images: Tensor, uniforms: Sequence[Tensor | None]) -> Answer:
         masks: list[Tensor] = []
+        looks: list[Tensor] = []
 
         def choose(gate: int, hidden: Any) -> Tensor:
-            seen, blocks = self.network.look(gate, hidden), self.num_blocks[gate]
+            looks.append(self.network.look(gate, hidden))
+            blocks, seen = self.num_blocks[gate], read_by(self.choosers[gate], looks)
             masks.append(mask_of(self.choosers[gate], seen, uniforms[gate], blocks))
             return masks[-1]
 
@@ -234,7 +242,8 @@ def fuse_policy(
     if choosers is None or type(observe) is not Observer:
         return None
     operations = operations_of(network)
-    if why_not_written(operations) is None:
+    reads_earlier = any(isinstance(one, Chooser) and one.earlier for one in choosers)
+    if not reads_earlier and why_not_written(operations) is None:
         look = LAST_SYMBOLS if reads_symbols(operations) else "summary"
         if observe.kind not in ("layer_input", look):
             return None

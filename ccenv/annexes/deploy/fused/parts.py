@@ -5,6 +5,7 @@ additions alone. Symbols are checked once, by `symbols_fit`, before anything is 
 Addresses are int64, as everywhere in the CPU kernels.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,18 @@ def sum_of_rows(
 
 WORD = 64
 """Blocks whose bits are looked at together."""
+
+
+@compiled
+def softplus(value: float) -> float:
+    """log(1 + exp(value)): minus the logarithm of a sigmoid of minus it."""
+    return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
+
+
+@compiled
+def log_sum(one: float, other: float) -> float:
+    """The logarithm of a sum of two numbers, by their logarithms."""
+    return max(one, other) + math.log1p(math.exp(-abs(one - other)))
 
 
 @compiled

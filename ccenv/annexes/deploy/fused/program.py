@@ -22,7 +22,9 @@ from ccenv.annexes.deploy.fused.parts import (
     block_norms,
     kept_blocks,
     key_of_window,
+    log_sum,
     pool_images,
+    softplus,
     sum_of_rows,
     symbols_fit,
 )
@@ -238,6 +240,40 @@ def greedy(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: 
     for b in range(rows):
         for j in range(bits.shape[1]):
             bits[b, j] = scores[b, j] > 0
+    return 0
+
+
+@operation(RULE)
+def mixed(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
+    """Keeps the best block or those of positive coins, see `ccenv.mdp.choosers.mixed_mode`."""
+    c = numbers_at(code, RULE)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
+    scores = carray(as_pointer(x), (rows, c.row_distance), np.float32)
+    blocks = bits.shape[1]
+    for b in range(rows):
+        best, positive, last = 0, 0, 0
+        # Log-probabilities by the coins, of their own mode and of the best block alone.
+        tossed, alone, total = 0.0, 0.0, 0.0
+        for j in range(blocks):
+            best = j if scores[b, j] > scores[b, best] else best
+            coin = scores[b, blocks + j]
+            tossed -= softplus(-abs(coin))
+            alone -= softplus(coin)
+            bits[b, j] = coin > 0
+            positive += bits[b, j]
+            last = j if bits[b, j] else last
+        alone += scores[b, blocks + best]
+        for j in range(blocks):
+            total += math.exp(scores[b, j] - scores[b, best])
+        weight = scores[b, 2 * blocks]
+        coins, one = -softplus(weight), -softplus(-weight) - math.log(total)
+        tossed += coins
+        if positive == 1:
+            tossed = log_sum(tossed, one + scores[b, last] - scores[b, best])
+        if log_sum(alone + coins, one) > tossed:
+            bits[b, :] = 0
+            bits[b, best] = 1
     return 0
 
 

@@ -8,13 +8,17 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.annexes.deploy.fused import program as ops
-from ccenv.mdp.choosers import K_RULES, Chooser
+from ccenv.mdp.choosers import K_RULES, MIXED, Chooser, mixed_size
 from ccenv.networks.core.lowering import Affine
 from ccenv.sparse.cpu.codegen.compiled import entry
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
-RULES = dict.fromkeys(K_RULES, ops.top_k) | {"greedy": ops.greedy, "sampled": ops.draw_blocks}
+RULES = dict.fromkeys(K_RULES, ops.top_k) | {
+    "greedy": ops.greedy,
+    "sampled": ops.draw_blocks,
+    MIXED: ops.mixed,
+}
 LANES = 16
 QUARTER = 4
 """Blocks are padded to a multiple of this many units: others take up to twice as long."""
@@ -97,7 +101,8 @@ class Writer:
 
     def rule(self, chooser: Chooser, gate: int, blocks: int, scores: int) -> None:
         """Adds what makes a gate's mask of the scores at a place, whole vectors a row."""
-        numbers = {"gate": gate, "blocks": blocks, "row_distance": blocks + -blocks % LANES}
+        columns = mixed_size(blocks) if chooser.rule == MIXED else blocks
+        numbers = {"gate": gate, "blocks": blocks, "row_distance": columns + -columns % LANES}
         numbers |= {"num_kept": chooser.num_kept, "millionths": round(1e6 * chooser.low)}
         if chooser.rule == "sampled_k":
             self.write(ops.gumbel, scores, scores, **numbers)

@@ -17,7 +17,7 @@ from ccenv.annexes.deploy.short_walk import fuse_policy
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.mdp.choosers import mask_of
+from ccenv.mdp.choosers import mask_of, read_by
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.runs.config.sweep import Cell, Sweep
@@ -48,6 +48,8 @@ OTHERWISE = [
     ("topk", {"bias_rate": 0.1}),
     ("topk", {"bias_rate": 0.1, "hidden_units": 4}),
     ("gumbel", {"sampling": "ordered"}),
+    ("ppo", {"remembers": False}),
+    ("ppo", {"num_kept": 2}),
     ("sb3_ppo", {"policy_kwargs": RELU}),
     ("sb3_a2c", {"policy_kwargs": AFFINE}),
 ]
@@ -56,6 +58,7 @@ OF_UNITS = [
     ("reinforce", {"hidden_units": 3}),
     ("actor_critic", {}),
     ("condnet", {}),
+    ("ppo", {}),
     ("rloo", {"sampling": "independent"}),
     ("sb3_ppo", {}),
 ]
@@ -119,14 +122,20 @@ def test_a_chooser_chooses_what_its_agent_chooses_gate_by_gate(settings, name, g
     network, observe = agent.simulator.network, agent.simulator.observe
     choosers = [agent.choosers(deterministic=greedy) for greedy in (True, False)]
     draws = [stream(0, "masks") for _ in range(2)]
-    state = initial(network, *agent.simulator.data.batch(torch.arange(ROWS)))
+    state, looks = initial(network, *agent.simulator.data.batch(torch.arange(ROWS))), []
+    # A mixture of two kinds of draws is drawn by the agent alone.
+    mixes = name == "ppo" and max(agent.num_blocks) > 1 and "num_kept" not in given
+    assert (choosers[1] is None) == mixes
     for gate, blocks in enumerate(agent.num_blocks):
         seen, uniform = observe(state), torch.rand(ROWS, blocks, generator=draws[0])
+        looks.append(seen[:, : observe.lengths[gate]])
         with torch.no_grad():
             for own, generator in zip(choosers, (None, draws[1]), strict=True):
+                if own is None:
+                    continue
                 mask = as_mask(agent.act(seen, gate, generator), blocks)
                 with FlopCounterMode(display=False) as counter:
-                    found = mask_of(own[gate], seen[:, : observe.lengths[gate]], uniform, blocks)
+                    found = mask_of(own[gate], read_by(own[gate], looks), uniform, blocks)
                 assert torch.equal(found, mask)
                 # The counter takes a product and a sum for two; SB3's actors see padded looks.
                 billed = 2 * ROWS * agent.policy_macs[gate]

@@ -15,7 +15,7 @@ from ccenv.annexes.deploy.masked_form import MaskedForm
 from ccenv.annexes.deploy.onnx_file import executed
 from ccenv.annexes.deploy.short_walk import OneRow, ShortWalk, has_single_rows
 from ccenv.base.masks import mask_of_indices
-from ccenv.mdp.choosers import RULES, Chooser, ListChooser
+from ccenv.mdp.choosers import MIXED, RULES, Chooser, ListChooser
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
 from ccenv.networks.core.inference_copy import pack
@@ -69,26 +69,33 @@ def packed(name):
     return network, inputs_of(name, 1)
 
 
-def choosers_of(network, observe, rule, hidden, embeddings):
+def choosers_of(network, observe, rule, hidden, embeddings, *, earlier=False):
     """Random maps; scores about zero, so that both answers come."""
-    draws, found = generator(3), []
+    draws, found, before = generator(3), [], 0
     for gate, length in zip(network.gates, observe.lengths, strict=False):
         seen = length if embeddings is None else length * embeddings.shape[1]
+        scores = 2 * gate.num_blocks + 1 if rule == MIXED else gate.num_blocks
         maps = [
             (torch.randn(b, a, generator=draws) / a**0.5, 0.1 * torch.randn(b, generator=draws))
-            for a, b in itertools.pairwise([seen, *hidden, gate.num_blocks])
+            for a, b in itertools.pairwise([before + seen, *hidden, scores])
         ]
         kept = max(1, gate.num_blocks // 2)
-        found.append(Chooser(maps, rule, kept, low=0.2, embeddings=embeddings))
+        if rule == MIXED:
+            # So that neither side of the mixture is always the likelier one.
+            maps[-1][1][-1] += 0.4 * gate.num_blocks
+        own = {"embeddings": embeddings, "earlier": earlier}
+        found.append(Chooser(maps, rule, kept, low=0.2, **own))
+        before += seen if earlier else 0
     return found
 
 
 def definition(network, choosers, observe, inputs, draws):
     """Logits and masks by the environment's own steps, and rules in words of this file."""
     labels = torch.zeros(len(inputs), dtype=torch.int64)
-    state, masks = initial(network, inputs, labels), []
+    state, masks, looks = initial(network, inputs, labels), [], []
     for gate, (chooser, blocks) in enumerate(zip(choosers, num_blocks_of(network), strict=True)):
-        look = observe(state)[:, : observe.lengths[gate]]
+        looks.append(observe(state)[:, : observe.lengths[gate]])
+        look = torch.cat(looks, dim=1) if chooser.earlier else looks[-1]
         uniform = torch.rand(len(inputs), blocks, generator=draws)
         masks.append(chosen(chooser, look, uniform))
         state, outcome = transition(network, state, masks[-1])
@@ -103,11 +110,30 @@ def chosen(chooser, look, uniform):
         scores = linear(scores.tanh() if number else scores, weight, bias)
     if chooser.rule == "greedy":
         return scores > 0
+    if chooser.rule == MIXED:
+        return torch.stack([likelier(row) for row in scores.double()])
     if chooser.rule == "sampled":
         return uniform < 0.2 + 0.6 * scores.sigmoid()
     if chooser.rule == "sampled_k":
         scores = scores - torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
     return mask_of_indices(scores.topk(chooser.num_kept, dim=1).indices, scores.shape[1])
+
+
+def likelier(scores):
+    """The likelier mask of the best block alone and the coins' mode, by probabilities."""
+    blocks = len(scores) // 2
+    one, coins, share = (
+        scores[:blocks].softmax(0),
+        scores[blocks:-1].sigmoid(),
+        scores[-1].sigmoid(),
+    )
+    best = torch.arange(blocks) == one.argmax()
+
+    def probability(mask):
+        tossed = torch.where(mask, coins, 1 - coins).prod()
+        return share * one[mask].sum() * (mask.sum() == 1) + (1 - share) * tossed
+
+    return max(coins > 0.5, best, key=probability)
 
 
 def compiled(network, choosers, observe, inputs, draws):
@@ -163,9 +189,29 @@ def test_every_back_end_chooses_and_answers_as_the_network_gate_by_gate(name, ru
                 assert torch.equal(masks, theirs), (back_end, kind, hidden)
                 assert_close(logits, expected, rtol=1e-4, atol=1e-5)
                 if len(rows) > 1 and max(num_blocks_of(network)) > 1:
-                    assert 0.05 < masks.float().mean() < 0.95
+                    # The best of many blocks alone is a small share of them.
+                    least = 0.5 / max(num_blocks_of(network)) if rule == MIXED else 0.05
+                    assert least < masks.float().mean() < 0.95
     assert "graph" in ran
     assert len(ran) == (1 if name == "bytes, hashed" else 2)
+
+
+@pytest.mark.parametrize("rule", ["greedy", MIXED])
+@pytest.mark.parametrize("name", ["wide", "resnet", "experts", "exits ueueu"])
+def test_policies_that_remember_earlier_looks_choose_alike(name, rule):
+    network, inputs = network_of(name), inputs_of(name, 20)
+    observe = make_observer("layer_input", network, tuple(inputs.shape[1:]))
+    choosers = choosers_of(network, observe, rule, (5,), None, earlier=True)
+    expected, theirs = definition(network, choosers, observe, inputs, generator(7))
+    runs = {"graph": as_graph} | ({"short": short} if name != "wide" else {})
+    for back_end, run in runs.items():
+        logits, masks = run(network, choosers, observe, inputs, generator(7))
+        same = [executed(network.gates, one) for one in (masks, theirs)]
+        assert torch.equal(*same), back_end
+        assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    if name == "wide":
+        with pytest.raises(ValueError, match="expected maps from"):
+            compiled(network, choosers, observe, inputs, None)
 
 
 @pytest.mark.parametrize("num_keys", [1, 2])

@@ -1,0 +1,153 @@
+"""Laws of `ppo`: what it remembers, what choosing costs, where it begins, and begins again."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from probes import make_agent
+
+import ccenv
+from ccenv.agents.ppo import Ppo, SideBySide
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import collect_rollout
+
+SIZES = st.lists(st.integers(0, 4), min_size=1, max_size=4)
+
+
+@given(lengths=SIZES, rows=st.integers(1, 3))
+def test_looks_at_all_gates_so_far_lie_side_by_side_and_say_which_gate_it_is(lengths, rows):
+    looks, draws = SideBySide(tuple(lengths)), torch.Generator().manual_seed(0)
+    seen = [torch.rand(rows, length, generator=draws) for length in lengths]
+    for gate in range(len(lengths)):
+        wide = looks.at(seen[: gate + 1])
+        before = sum(lengths[: gate + 1])
+        assert torch.equal(wide[:, :before], torch.cat(seen[: gate + 1], dim=1))
+        assert not wide[:, before : sum(lengths)].any()
+        assert torch.equal(wide[:, sum(lengths) :].argmax(dim=1), torch.full((rows,), gate))
+
+
+@pytest.mark.parametrize("task", ["memory-2", "depth-4", "loads-1"])
+def test_a_rollout_is_read_as_its_masks_were_drawn(task):
+    env = ccenv.suite[task].make_vec(16)
+    env.reset(seed=0)
+    agent = Ppo(env, policy_share=100.0)
+    drawn = []
+
+    def noted(observation, layer, generator=None):
+        drawn.append(agent.remembered(observation, layer))
+        return Ppo.act(agent, observation, layer, generator)
+
+    agent.act, before = noted, agent.earlier
+    rollout = collect_rollout(agent.simulator, agent, agent.generator)
+    assert torch.equal(agent.as_seen(rollout).observations, torch.stack(drawn))
+    assert (before is None) == (task == "loads-1")
+
+
+def test_what_was_not_seen_is_asked_for_and_not_made_up():
+    agent = make_agent("ppo", rows=8)
+    observation = agent.simulator.begin()
+    with pytest.raises(ValueError, match=r"the same 8 inputs at each gate in turn.*got gate 1"):
+        agent.act(observation, 1)
+    agent.act(observation, 0)
+    with pytest.raises(ValueError, match=r"the same 3 inputs .*after \[8\]"):
+        agent.act(observation[:3], 1)
+    # The same gate may be asked again.
+    first, again = agent.act(observation, 0), agent.act(observation, 0)
+    assert torch.equal(first, again)
+
+
+def test_probabilities_that_are_shown_are_those_that_masks_were_drawn_by():
+    env = ccenv.suite["depth-2"].make_vec(32)
+    env.reset(seed=0)
+    agent = Ppo(env, policy_share=100.0)
+    agent.learn(640)
+    asked = []
+    shown = agent.keep_probability
+    agent.keep_probability = lambda seen, layer: asked.append(layer) or shown(seen, layer)
+    verdict = evaluate(env, agent, split="validation", batch_size=50)
+    gates = agent.simulator.num_layers
+    assert asked == [*range(gates)] * (len(asked) // gates)
+    for keep, mask in zip(verdict.keep_probability, verdict.masks, strict=True):
+        assert 0.4 < keep[mask].mean() <= 1
+
+
+@given(share=st.floats(0.001, 3.0), most=st.integers(1, 64))
+def test_choosing_costs_no_more_than_its_share_of_the_network(share, most):
+    agent = make_agent("ppo", rows=4, policy_share=share, hidden_units=most)
+    units = agent.scores.maps(0)[0][0].shape[0]
+    cost, dense = sum(agent.policy_macs), agent.simulator.network.dense_macs
+    assert units == 1 or cost <= share * dense
+    # One unit more would be too many, or too dear.
+    assert units == most or cost * (units + 1) / units > share * dense
+
+
+@pytest.mark.parametrize("task", ["basic-8", "depth-8", "updates-16"])
+def test_at_first_most_is_kept_and_half_of_the_episodes_toss_coins_at_all_gates(task):
+    env = ccenv.suite[task].make_vec(64)
+    env.reset(seed=0)
+    agent = Ppo(env, policy_share=100.0)
+    observation, gates = agent.simulator.begin(), len(agent.num_blocks)
+    kept = agent.keep_probability(observation, 0)
+    if max(agent.num_blocks) == 1:
+        assert kept.mean().item() == pytest.approx(0.9, abs=0.02)
+        return
+    blocks = agent.distribution(agent.remembered(observation, 0), 0)
+    coins = 1 - blocks.scores[:, -1].sigmoid()
+    assert (coins**gates).mean().item() == pytest.approx(0.5, abs=0.02)
+    n = agent.num_blocks[0]
+    assert blocks.scores[:, n : 2 * n].sigmoid().mean().item() == pytest.approx(0.9, abs=0.02)
+
+
+WINS = [0.0, 0.2, 0.5, 0.8, 1.0] + [1.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("means", "error", "drop", "expected"),
+    [
+        ([*WINS, 0.9, 1.1, 0.9, 1.0], 0.05, 0.25, False),
+        ([*WINS, *[0.2] * 5], 0.05, 0.25, True),
+        # Within chance, within the drop that is allowed, or never.
+        ([*WINS, *[0.2] * 5], 0.5, 0.25, False),
+        ([*WINS, *[0.6] * 5], 0.05, 1.0, False),
+        ([*WINS, *[0.2] * 5], 0.05, 0.0, False),
+    ],
+)
+def test_the_world_has_changed_where_returns_fall_far_behind(means, error, drop, expected):
+    agent = make_agent("ppo", rows=4, restart_drop=drop)
+    assert any(agent.has_changed(mean, error) for mean in means) == expected
+
+
+def test_a_restart_forgets_the_policy_and_lets_the_rates_fall_anew():
+    agent = make_agent("ppo", rows=16)
+    first = {name: tensor.clone() for name, tensor in agent.parameters().items()}
+    agent.learn(64)
+    agent.progress = 0.5
+    agent.restart()
+    assert agent.left == 1.0
+    assert not agent.optimizer.state
+    for name, tensor in agent.parameters().items():
+        assert tensor.shape == first[name].shape
+        assert tensor.abs().max() <= 4 * first[name].abs().max() + 1e-3
+    agent.progress = 0.75
+    assert agent.left == pytest.approx(0.5)
+    agent.update(collect_rollout(agent.simulator, agent, agent.generator))
+    assert agent.optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * 0.003)
+
+
+@pytest.mark.parametrize(
+    "moving", [{"cost_limit": 0.3}, {"env_settings": {"reward": "lagrangian", "reward_kwargs": {}}}]
+)
+def test_where_a_price_moves_returns_fall_by_themselves_and_nothing_restarts(moving):
+    agent = make_agent("ppo", rows=4, **moving)
+    assert not any(agent.has_changed(mean, 0.01) for mean in [*WINS, *[-5.0] * 5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["basic-8", "depth-4", "memory-2", "drift-4", "loads-2"])
+def test_one_setting_plays_tasks_of_many_skills(task):
+    env = ccenv.suite[task].make_vec(128)
+    env.reset(seed=0)
+    Ppo(env, policy_share=100.0).learn(ccenv.suite[task].episodes)
+    score, one = env.unwrapped.score.result(), ccenv.suite[task]
+    last = sum(score["returns"][-10:]) / 10
+    assert (last - one.reference) / (one.optimum - one.reference) > 0.8
