@@ -7,7 +7,7 @@ are agents: `reinforce`, `actor_critic`, `reinforce_lagrangian`, and `ppo` in a 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -221,14 +221,14 @@ class PolicyGradient(ScoredAgent):
         """Further scalars of a rollout, read along with those of the update."""
         return {}
 
-    def charged(self, rollout: Rollout, price: float) -> Rollout:
-        """A rollout whose rewards are less the price of what they cost, where there is a limit."""
+    def charged(self, rollout: Rollout, multiplier: float) -> Rollout:
+        """A rollout whose rewards are less the multiplier times their cost, under a limit."""
         if self.settings.cost_limit is None:
             return rollout
         return replace(
             rollout,
-            rewards=rollout.rewards - price * rollout.costs,
-            returns=less_costs(rollout.returns, rollout.costs, price),
+            rewards=rollout.rewards - multiplier * rollout.costs,
+            returns=less_costs(rollout.returns, rollout.costs, multiplier),
         )
 
     def scaled(self, rollout: Rollout) -> Rollout:
@@ -267,50 +267,3 @@ class PolicyGradient(ScoredAgent):
         super().load_parameters(tensors)
         if self.settings.cost_limit is not None:
             self.level = level_of(float(tensors["multiplier"]), self.settings.multiplier_scale)
-
-
-class Reinforce(PolicyGradient):
-    """REINFORCE with the batch's mean as its baseline: one affine policy a layer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActorCriticSettings(PolicySettings):
-    """Settings of `ActorCritic`."""
-
-    baseline: str = "critic"
-
-
-class ActorCritic(PolicyGradient):
-    """REINFORCE with a learned baseline: a critic predicts the return from the observation.
-
-    Returns are not bootstrapped by default (Sutton and Barto 2018, section 13.4): episodes of one
-    input are short. Of sequences generalised advantages with `gae_lambda` below 1 trade variance
-    for the critic's errors.
-    """
-
-    settings_class = ActorCriticSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class LagrangianSettings(PolicySettings):
-    """Settings of `ReinforceLagrangian`."""
-
-    cost_limit: float | None = 0.25
-    learning_rate: float = 0.01
-    anneal: bool = True
-    min_probability: float = 0.01
-
-
-class ReinforceLagrangian(PolicyGradient):
-    """REINFORCE under a limit on the mean compute cost, whichever the reward.
-
-    The multiplier moves as that of the reward `lagrangian` does, once a rollout. By default the
-    reward has no price of its own, and steps end at 0, so that the last policy is one that meets
-    the limit, not a swing about it.
-    """
-
-    env_defaults: ClassVar[dict[str, Any]] = {
-        "reward": "nll_minus_cost",
-        "reward_kwargs": {"cost_weight": 0.0},
-    }
-    settings_class = LagrangianSettings

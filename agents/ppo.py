@@ -9,7 +9,7 @@ Schulman et al. 2017 (arXiv 1707.06347), with what masks ask for:
 - The hidden layer is as wide as a share of the network's own cost allows, so that choosing stays
   cheap where the network is small.
 - Once returns fall far behind what they were, the world has changed: policy, critic and schedule
-  begin anew, since what was learned makes exploring too rare (Nikishin et al. 2022, arXiv
+  begin again, since what was learned makes exploring too rare (Nikishin et al. 2022, arXiv
   2205.07802, reset networks at fixed times).
 """
 
@@ -38,7 +38,7 @@ LATELY = 5
 ERRORS = 6
 """Standard errors that it is behind by before the world has changed."""
 LAST_RESTART = 0.9
-"""Of the training; later there is no time to learn anew."""
+"""Of the training; later there is no time to learn again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class PpoSettings(PolicySettings):
     """whether what was seen at earlier gates of the input is read along. What is looked up, and
     observation="summary", is the same at all gates, and read once."""
     restart_drop: float = 0.25
-    """share of what was won since the beginning that returns fall by before all is learned anew; 0
-    for never. Where a limit or the reward moves a price, returns fall by themselves: never then."""
+    """share of what was won since the beginning that returns fall by before all is learned again; 0
+    for never. Never where a multiplier moves, by which returns fall."""
     baseline: str = "critic"
     learning_rate: float = 0.003
     anneal: bool = True
@@ -79,7 +79,7 @@ class PpoSettings(PolicySettings):
 
 @dataclass(frozen=True)
 class SideBySide:
-    """What is seen at a gate beside what was seen at the gates before it, the first gate first."""
+    """What is seen at a gate, behind what was seen at the gates before it, in their order."""
 
     lengths: tuple[int, ...]
     """informative columns at each gate."""
@@ -238,7 +238,7 @@ class Ppo(PolicyGradient):
         ]
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """Passes through the rollout; then all begins anew if the world has changed."""
+        """Passes through the rollout; then all begins again if the world has changed."""
         scalars = super().update(self.as_seen(rollout))
         if self.has_changed(rollout.means["return"], scalars["return_error"]):
             self.restart()
@@ -260,7 +260,7 @@ class Ppo(PolicyGradient):
         return now < best - max(ERRORS * error / LATELY**0.5, self.drop * (best - first))
 
     def restart(self) -> None:
-        """Draws policy and critic anew, and lets rates and the bonus fall again from here on."""
+        """Draws policy and critic again, and lets rates and the bonus fall again from here on."""
         self.restarts += 1
         seed = stream_seed(self.seed, f"restart {self.restarts}")
         self.scores.load_state_dict(self.make_scores(seed).state_dict())

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PARTS = '''
 """An agent, a reward, a network and a section of a report."""
 
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.tables.sweep_table import Table
@@ -79,7 +79,7 @@ def main(arguments=None):
 SLIP = '''
 """An agent that learns nothing: its author took a rollout for two parts."""
 
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 
 
 class Slip(Reinforce):

@@ -17,7 +17,7 @@ import ccenv
 from ccenv import minimal
 from ccenv.agents.condnet import Condnet
 from ccenv.agents.condnet import regularizers as core_regularizers
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.mdp.dynamics import initial, transition

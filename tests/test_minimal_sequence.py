@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ccenv import minimal_sequence
 from ccenv.agents.advantages import above_mean
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.data.tasks import in_positions
 from ccenv.base.seeding import stream
 from ccenv.simulator import rollout as rollouts

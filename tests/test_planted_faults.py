@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from ccenv.agents.condnet import Condnet
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from tests import test_minimal
 from tests.agents import test_distributions, test_groups
 from tests.ccenv.annexes.tasks import test_tasks, test_tricks

@@ -12,9 +12,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MODULES = {
-    "ccenv.agents.actor_critic": "ccenv.agents.policy_gradient",
-    "ccenv.agents.reinforce": "ccenv.agents.policy_gradient",
-    "ccenv.agents.reinforce_lagrangian": "ccenv.agents.policy_gradient",
+    "ccenv.agents.actor_critic": "ccenv.agents.reinforce",
+    "ccenv.agents.reinforce_lagrangian": "ccenv.agents.reinforce",
     "ccenv.agents.systems": "ccenv.annexes.agents",
     "ccenv.data.texts": "ccenv.annexes.data",
     "ccenv.deploy": "ccenv.annexes.deploy",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 import ccenv
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.simulator.evaluate import Evaluation
 
 UNITS = {"layer1.1": "unit", "layer2.1": "unit", "layer3.1": "unit"}

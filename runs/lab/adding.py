@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ccenv.agents.policy_gradient import ActorCritic
+from ccenv.agents.reinforce import ActorCritic
 from ccenv.annexes.data import tasks
 from ccenv.annexes.networks.baselines.skip_gru import SkipGRU
 from ccenv.base.seeding import stream, stream_seed

@@ -17,7 +17,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
-from ccenv.agents.policy_gradient import ActorCritic, Reinforce
+from ccenv.agents.reinforce import ActorCritic, Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.annexes.tasks.loading import NUM_EXPERTS, TOKENS, best_of_documents
 from ccenv.annexes.tasks.refreshing import PATCH, PATCHES, REFRESH_PRICE, best_of_staleness

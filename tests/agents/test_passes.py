@@ -5,7 +5,7 @@ import torch
 
 from ccenv.agents.losses import CLIP_RANGE, policy_gradient_loss
 from ccenv.agents.passes import log_probs
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.simulator.rollout import collect_rollout
 from tests.agents.probes import UNEVEN
 from tests.ccenv.episodes import same_weights, seeded

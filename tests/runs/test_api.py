@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ccenv
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.runs import api
 from ccenv.runs.commands import cli
 from ccenv.runs.engine import pool

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.base.values import MOST_SHOWN, shown
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import ccenv
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.networks.gating.gate import gate
 from ccenv.annexes.networks.text.tokens import windows_of
 from ccenv.networks.core.check import check_network

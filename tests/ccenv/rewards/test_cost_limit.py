@@ -30,7 +30,8 @@ def test_a_limit_reaches_the_agent_that_takes_one_and_leaves_its_reward_alone():
 )
 def test_a_limit_that_cannot_be_kept_is_refused_before_anything_is_built(settings, message):
     with pytest.raises(ValueError, match=message):
-        make_plan("reinforce", parse_pairs(settings))
+        # An agent without a limit of its own.
+        make_plan("condnet", parse_pairs(settings))
 
 
 def test_a_controlled_price_ends_at_the_limit_on_the_probe():

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 
 from ccenv.agents import AGENTS
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve

@@ -11,7 +11,7 @@ from torch.distributions import Bernoulli
 
 import ccenv
 from ccenv.agents import AGENTS
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.agents.allocation import walk_menu
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.data import load_split

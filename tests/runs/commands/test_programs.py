@@ -18,7 +18,7 @@ import pytest
 from safetensors import SafetensorError
 from test_architecture import MODULES, tree_of
 
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train

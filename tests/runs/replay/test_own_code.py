@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS
 from ccenv.data import load_split
 from ccenv.runs.engine import prepare

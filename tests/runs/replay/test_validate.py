@@ -13,7 +13,7 @@ from stored_runs import edit, one_run, opened, rewrite
 
 import ccenv
 from ccenv.agents import AGENTS
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.tasks.probe import PROBE_SETTINGS, probe
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.base.files import SEAL

@@ -14,7 +14,7 @@ from browser import needs_browser, said_by
 from made_results import compared, drawn_views, runs, table_row, whole_result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.figures import (
     WHOLE_IMAGES,

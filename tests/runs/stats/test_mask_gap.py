@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.annexes.deploy.export import SkippingClassifier
 from ccenv.runs.commands import cli
 from ccenv.runs.engine import onnx_export

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
 from ccenv.agents.distributions import IndependentBlocks, keep_probability
-from ccenv.agents.policy_gradient import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.sb3 import A2CAgent
 from ccenv.annexes.deploy import export_content
 from ccenv.annexes.deploy.export import SkippingClassifier
@@ -228,8 +228,8 @@ def with_name(path, content, place, name):
 
 AGENT, NETWORK = ("agent", "class"), ("network", "builder")
 MISFITS = [
-    (AGENT, "ccenv.agents.policy_gradient:Reinforse", "did you mean 'Reinforce'"),
-    (AGENT, "ccenv.agents.policy_gradient:dataclass", "to be defined in ccenv.agents"),
+    (AGENT, "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
+    (AGENT, "ccenv.agents.reinforce:dataclass", "to be defined in ccenv.agents"),
     (AGENT, "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
     (NETWORK, "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
     (NETWORK, "ccenv.base.checked_file:save_tree", "expected a builder of networks"),
@@ -247,7 +247,7 @@ def test_what_a_trusted_module_gives_must_still_be_an_agent_or_a_builder_of_its_
 
 def test_a_file_that_names_modules_as_they_were_called_before_still_loads(plain, tmp_path):
     (agent, content), path = plain, tmp_path / "file"
-    assert content["agent"]["class"] == "ccenv.agents.policy_gradient:Reinforce"
+    assert content["agent"]["class"] == "ccenv.agents.reinforce:Reinforce"
     with_name(path, content, AGENT, "ccenv.agents.of_earlier:Reinforce")
     with_name(path, load_tree(path), NETWORK, "ccenv.networks.mlp:GatedMLP")
     images, logits, _ = in_environment(agent, None)
@@ -464,10 +464,10 @@ def test_a_policy_that_is_no_affine_map_is_not_fused():
 
 
 STRANGERS = [
-    (AGENT, "ccenv.agents.policy_gradient:Reinforse"),
+    (AGENT, "ccenv.agents.reinforce:Reinforse"),
     (AGENT, "ccenv.networks.core.mlp:GatedMLP"),
     (NETWORK, "ccenv.base.checked_file:save_tree"),
-    (NETWORK, "ccenv.agents.policy_gradient:Reinforce"),
+    (NETWORK, "ccenv.agents.reinforce:Reinforce"),
 ]
 """What is not to be imported in a place of another kind; of others see `test_doors`."""
 
