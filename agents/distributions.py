@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from ccenv.base.seeding import uniform
 from ccenv.base.values import check_within
-from ccenv.mdp.choosers import mixed_log_prob, mixed_mode, mixed_parts
+from ccenv.mdp.choosers import among, mixed_log_prob, mixed_mode, mixed_parts
 
 MIN_PROBABILITY = 0.01
 
@@ -197,7 +197,7 @@ class OneOrCoins:
         one, coins, weight = mixed_parts(self.scores)
         is_one = uniform(weight.shape, generator, weight.device) < weight.sigmoid()
         best = highest(one + gumbel_like(one, generator), 1)
-        drawn = torch.zeros_like(one, dtype=torch.bool).scatter(1, best, True)
+        drawn = among(best, one, one.shape[1])
         tossed = uniform(coins.shape, generator, coins.device) < coins.sigmoid()
         return torch.where(is_one[:, None], drawn, tossed)
 

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation for masks: one setting for every skill of the suite.
+"""Proximal policy optimisation for masks: one setting for many skills of the suite.
 
 Schulman et al. 2017 (arXiv 1707.06347), with what masks ask for:
 
@@ -111,7 +111,7 @@ class SideBySide:
 
 
 class Ppo(PolicyGradient):
-    """One setting for every skill: clipped passes, a critic, a mixture over masks, a memory.
+    """One setting for many skills: clipped passes, a critic, a mixture over masks, a memory.
 
     `distribution` reads what `SideBySide` makes of observations, where there is something to
     remember. In use masks are drawn, or the likelier of what the mixture has at its best.

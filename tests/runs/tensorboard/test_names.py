@@ -48,8 +48,8 @@ def test_an_agent_s_own_cost_limit_is_told_from_the_reward_s():
     assert run_name(again) == run_name(usual) == "reinforce_lagrangian nll seed 0"
     priced = {"reward": "lagrangian", "reward_kwargs": limits}
     assert run_name(make_plan("condnet", priced)) == "condnet lagrangian cost_limit=0.3 seed 0"
-    of_reward = run_name(make_plan("reinforce_lagrangian", priced))
-    assert "reward_kwargs.cost_limit=0.3" in of_reward
+    for limited in ("reinforce", "ppo", "reinforce_lagrangian"):
+        assert "reward_kwargs.cost_limit=0.3" in run_name(make_plan(limited, priced))
 
 
 def test_equal_settings_have_one_name_and_one_folder_however_they_are_written():

@@ -124,7 +124,7 @@ def test_hparams_has_the_settings_of_the_agents_there_and_ticks_what_differs(run
     assert infos["agent"].differs
     assert not infos["dataset"].differs
     assert {"num_kept", "target_density", "learning_rate"} <= set(infos)
-    assert not {"folder", "log_dir", "anneal_rate", "n_epochs"} & set(infos)
+    assert not {"folder", "log_dir", "prior_rate", "n_epochs"} & set(infos)
     for group in groups:
         assert {"agent", "env", "seed", "reward", "num_blocks"} <= set(group.hparams)
         agent = group.hparams["agent"].string_value

@@ -244,7 +244,7 @@ def greedy(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: 
 
 
 @operation(RULE)
-def mixed(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
+def one_or_coins(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Keeps the best block or those of positive coins, see `ccenv.mdp.choosers.mixed_mode`."""
     c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)

@@ -17,7 +17,7 @@ ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
 RULES = dict.fromkeys(K_RULES, ops.top_k) | {
     "greedy": ops.greedy,
     "sampled": ops.draw_blocks,
-    MIXED: ops.mixed,
+    MIXED: ops.one_or_coins,
 }
 LANES = 16
 QUARTER = 4
