@@ -1,6 +1,6 @@
 """The suite's recorded agents: lab suite -> scores of every agent, packed in one file of the wheel.
 
-Agents are tuned alike: of the six settings in `TRIED` that of the highest mean score in the last
+Agents are tuned alike: of the settings in `TRIED` that of the highest mean score in the last
 tenth on `TUNED_ON` with seed `TUNING_SEED`, which is not recorded. Every run is one thread of one
 process; what is finished is not repeated.
 """
@@ -8,6 +8,7 @@ process; what is finished is not repeated.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,12 +180,14 @@ TRIED: dict[str, list[Settings]] = {
     "straight_through": DENSITIES,
     "condnet": DENSITIES,
 }
-"""Agents that learn, and six settings of each; what a wanted density is to some, is a learning rate
-to others."""
+"""Agents that learn, and the settings of each, six as a rule; what a wanted density is to some, is
+a learning rate to others."""
 
 
 def tuned(name: str, folder: Path) -> Player:
     """An agent with the settings that score highest on the tuning tasks."""
+    if len(TRIED[name]) == 1:
+        return make_player(name, TRIED[name][0])
     tried: list[tuple[float, Player]] = []
     for settings in TRIED[name]:
         player = make_player(name, settings)
@@ -200,9 +203,9 @@ def tuned(name: str, folder: Path) -> Player:
     return max(tried, key=lambda pair: pair[0])[1]
 
 
-def best_rule(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
-    """Runs of the rule that scores highest at each skill, under one name."""
-    best_runs: list[ScoredRun] = []
+def best_rules(runs: Sequence[ScoredRun]) -> dict[str, str]:
+    """Task -> the rule that scores highest at its skill."""
+    best_of: dict[str, str] = {}
     for skill in dict.fromkeys(run.skill for run in runs):
         of_skill = [run for run in runs if run.skill == skill]
         means = {
@@ -210,17 +213,19 @@ def best_rule(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
             for rule in RULES
             if (scores := [run.last for run in of_skill if run.agent == rule])
         }
-        best = max(means, key=lambda rule: means[rule], default=None)
-        best_runs += [
-            ScoredRun(RULE, run.task, run.seed, run.tenths, run.seconds)
-            for run in of_skill
-            if run.agent == best
-        ]
-    return best_runs
+        if means:
+            best = max(means, key=lambda rule: means[rule])
+            best_of |= {run.task: best for run in of_skill if run.agent == best}
+    return best_of
 
 
-def recorded_from(folder: Path, seeds: int) -> list[ScoredRun]:
-    """Runs of learners, and of the best rules, on tasks that so many seeds have finished."""
+def recorded_from(folder: Path, seeds: int) -> tuple[list[ScoredRun], dict[str, Any]]:
+    """What is recorded of tasks that so many seeds have finished.
+
+    Returns:
+        Runs of learners, and of the best rules under one name; and of each agent in tables its name
+        and settings, as `ccenv suite` takes them, by task where it has several.
+    """
     runs = read_folder(folder / "scores")[0]
     counts = Counter((run.agent, run.task) for run in runs)
     runs = [run for run in runs if counts[run.agent, run.task] >= seeds]
@@ -229,12 +234,16 @@ def recorded_from(folder: Path, seeds: int) -> list[ScoredRun]:
     if twice:
         raise ValueError(f"expected one setting of each agent in {folder}, got several of {twice}")
     finished = [
-        ScoredRun(SHOWN.get(name, name), run.task, run.seed, run.tenths, run.seconds)
+        replace(run, agent=SHOWN.get(name, name))
         for name in TRIED
         for run in runs
         if run.agent.split()[0] == name
     ]
-    return [*finished, *best_rule(runs)]
+    played: dict[str, Any] = played_labels(run.agent for run in runs)
+    if best_of := best_rules(runs):
+        played[RULE] = best_of
+        finished += [replace(run, agent=RULE) for run in runs if run.agent == best_of.get(run.task)]
+    return finished, played
 
 
 def real_gain(problem: Real) -> tuple[float, float]:
@@ -300,7 +309,8 @@ def skills_table(level: str) -> str:
 def commands_table() -> str:
     """How each recorded agent was played, as a command."""
     pairs = recorded()["played"].items()
-    lines = [[f"`{name}`", f"`ccenv suite {label}`"] for name, label in pairs]
+    one = [(name, label) for name, label in pairs if isinstance(label, str)]
+    lines = [[f"`{name}`", f"`ccenv suite {label}`"] for name, label in one]
     return markdown(dict.fromkeys(("recorded agent", "command"), "left"), lines)
 
 
@@ -340,18 +350,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             player = tuned(name, options.folder / "tuning")
             play_all(player, tasks, seeds, options.folder / "scores", say=say)
             say(f"{player.label}: finished")
-    runs = recorded_from(options.folder, options.seeds)
+    runs, played = recorded_from(options.folder, options.seeds)
     finished = Counter(run.agent for run in read_folder(options.folder / "scores")[0])
     labels = [f"{name} ({number} runs)" for name, number in sorted(finished.items())]
+    most = max(map(len, TRIED.values()))
     tried = (
-        f"six settings of each agent were tried on {', '.join(TUNED_ON)} with seed {TUNING_SEED}; "
-        "all else is at its default"
+        f"up to {most} settings of each agent were tried on {', '.join(TUNED_ON)} with seed "
+        f"{TUNING_SEED}; all else is at its default"
     )
     about = {
         "machine": machine()["cpu"],
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "tuning": f"Of learners {tried}. 64 episodes at once. Played: {'; '.join(labels)}.",
-        "played": played_labels(finished),
+        "played": played,
     }
     runs, about = with_recorded(runs, about)
     write_record(runs, RECORDED, about)
@@ -366,23 +377,31 @@ def with_recorded(
 ) -> tuple[list[ScoredRun], dict[str, Any]]:
     """The record's runs, those that were played again in place of its own, and where all are from.
 
-    Of a folder that lacks some of them, as where a rule of some tasks has changed.
+    Of a folder that lacks some of them, as where an agent is new, or a rule of some tasks.
 
     Raises:
-        ValueError: if some runs are missing and others are new, or of other settings.
+        ValueError: if an agent has other settings than in runs of the record that remain.
     """
     before = {(run.agent, run.task, run.seed): run for run in recorded_runs()}
     played = {(run.agent, run.task, run.seed): run for run in again}
     if before.keys() <= played.keys():
         return again, about
-    if new := sorted(played.keys() - before.keys()):
-        raise ValueError(
-            f"expected every recorded run, or none but recorded ones, got {len(new)} new: {new[0]}"
-        )
-    tasks = ", ".join(dict.fromkeys(run.task for run in again))
+    labels, again_played = recorded()["played"], about["played"]
+    remaining = {agent for agent, _, _ in before.keys() - played.keys()} - {RULE}
+    for agent in remaining & labels.keys() & again_played.keys():
+        if again_played[agent] != labels[agent]:
+            raise ValueError(
+                f"expected {agent} as it is recorded, {labels[agent]}, or all its runs again, got "
+                f"{again_played[agent]}"
+            )
+    known = {run.agent for run in before.values()}
+    what = dict.fromkeys(run.task if run.agent in known else run.agent for run in again)
     where = {name: recorded()[name] for name in about}
     for name in ("machine", "versions"):
-        where[name] += f"; of {tasks}: {about[name]}"
+        where[name] += f"; of {', '.join(what)}: {about[name]}"
+    where["played"] = labels | again_played
+    if RULE in where["played"]:
+        where["played"][RULE] = labels.get(RULE, {}) | again_played.get(RULE, {})
     return [*(before | played).values()], where
 
 
@@ -414,6 +433,8 @@ def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]
     for run in runs:
         seconds = None if run.seconds is None else round(run.seconds, 1)
         one = {"tenths": [round(x, 4) for x in run.tenths], "seconds": seconds}
+        if run.policy_macs is not None:
+            one["policy_macs"] = run.policy_macs
         agents.setdefault(run.agent, {}).setdefault(run.task, {})[str(run.seed)] = one
     content = {"suite": VERSION, **about, "tasks": tasks, "agents": agents}
     write_whole(path, json.dumps(content, allow_nan=False) + "\n")

@@ -30,7 +30,7 @@ from ccenv.runs.engine.errors import CannotStartError, error_place
 from ccenv.runs.engine.run import torch_settings
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Program
-from ccenv.runs.suite.scores import LONGEST_ERROR, RUN, read_score, run_notes
+from ccenv.runs.suite.scores import LONGEST_ERROR, MOST_MACS, RUN, read_score, run_notes
 from ccenv.simulator.rollout import collect_rollout
 
 FOLDER = Path("runs/suite")
@@ -160,11 +160,11 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     run_folder.check_unlinked(target)
     shutil.rmtree(target, ignore_errors=True)
     begun = time.process_time()
-    why = refusal(player, task)
+    why, macs = refusal(player, task), None
     try:
         if not why:
             with torch_settings(Program(seed=seed)):
-                learn_task(player, task, seed, target)
+                macs = choosing_macs(learn_task(player, task, seed, target))
     except (KeyboardInterrupt, OSError):
         raise
     except CannotStartError as error:
@@ -176,7 +176,7 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     # It may hold letters that command a terminal.
     why = "".join(letter if letter.isprintable() else "?" for letter in why)[:LONGEST_ERROR]
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
-    notes |= {"seconds": time.process_time() - begun, "error": why}
+    notes |= {"seconds": time.process_time() - begun, "error": why, "policy_macs": macs}
     target.mkdir(parents=True, exist_ok=True)
     if (target / SCORE).exists():
         notes["score"] = read_json(target / SCORE)[SEAL]
@@ -184,8 +184,8 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     return why
 
 
-def learn_task(player: Player, task: Task, seed: int, target: Path) -> None:
-    """Builds environment and agent, and plays the budget of episodes."""
+def learn_task(player: Player, task: Task, seed: int, target: Path) -> Agent:
+    """Builds environment and agent, plays the budget of episodes, and returns the agent."""
     group = int(player.agent.env_defaults.get("group_size", 1))
     rows = group * math.ceil(player.batch_size / group)
     grouping = {"group_size": group} if group > 1 else {}
@@ -203,5 +203,16 @@ def learn_task(player: Player, task: Task, seed: int, target: Path) -> None:
             raise CannotStartError(
                 "expected finite parameters, got NaN or infinity in training; check the settings"
             )
+        return agent
     finally:
         envs.close()
+
+
+def choosing_macs(agent: Agent) -> float | None:
+    """MACs of choosing one input's masks at all gates; None where the agent cannot say."""
+    try:
+        macs = float(sum(agent.policy_macs))
+    # It runs code of the user's, and the score stands without.
+    except Exception:
+        return None
+    return macs if 0 <= macs <= MOST_MACS else None

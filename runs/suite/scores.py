@@ -26,6 +26,8 @@ RECORDED = Path(__file__).with_name("recorded.json")
 TENTHS = 10
 LONGEST_ERROR = 2000
 """Letters of why a run has failed."""
+MOST_MACS = 1e15
+"""Of choosing one input's masks, in a file that is believed."""
 UNNAMED = "unnamed"
 """Agent of a score without a name."""
 YOURS = " (yours)"
@@ -58,6 +60,13 @@ class ScoredRun:
     """whether the caller said the agent's name, and not `ccenv suite`."""
     left: int = 0
     """how often it left episodes under way, which count as the worst."""
+    policy_macs: float | None = None
+    """of choosing one input's masks at all gates, which the score leaves out; None if unknown."""
+
+    @property
+    def policy_cost(self) -> float | None:
+        """The same over the MACs of the task's dense network."""
+        return None if self.policy_macs is None else self.policy_macs / TASKS[self.task].dense_macs
 
     @property
     def online(self) -> float:
@@ -142,6 +151,7 @@ def read_score(path: Path) -> ScoredRun:
         order=score["order"],
         named_by_caller=not is_played,
         left=left or 0,
+        policy_macs=notes.get("policy_macs"),
     )
 
 
@@ -206,6 +216,9 @@ def read_notes(path: Path) -> dict[str, Any]:
         raise ValueError("edited, damaged or of an older version; play the task again")
     check_named_run(notes.get("agent"), notes.get("task"), notes.get("seed"))
     score_numbers([notes.get("seconds")], 1, 0, 1e12)
+    # Older notes have none.
+    if notes.get("policy_macs") is not None:
+        score_numbers([notes["policy_macs"]], 1, 0, MOST_MACS)
     if not isinstance(notes.get("error"), str):
         raise ValueError(f"expected error as a text, got {shown(notes.get('error'))}")
     check_printable(notes["error"], "error", LONGEST_ERROR)
@@ -278,7 +291,15 @@ def recorded_ends() -> Mapping[str, tuple[float, float]]:
 def recorded_runs() -> list[ScoredRun]:
     """Runs of recorded agents."""
     return [
-        ScoredRun(agent, task, int(seed), tuple(one["tenths"]), one["seconds"], recorded=True)
+        ScoredRun(
+            agent=agent,
+            task=task,
+            seed=int(seed),
+            tenths=tuple(one["tenths"]),
+            seconds=one["seconds"],
+            recorded=True,
+            policy_macs=one.get("policy_macs"),
+        )
         for agent, tasks in recorded()["agents"].items()
         for task, seeds in tasks.items()
         for seed, one in seeds.items()

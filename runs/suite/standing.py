@@ -7,6 +7,7 @@ task (Agarwal et al. 2021, arXiv 2108.13264). 0 is the best rule that sees no in
 
 import functools
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from ccenv.runs.tables.sweep_table import Columns, Table, markdown, read_columns
 
 ALL = "all skills"
 """Name of the line over all tasks."""
+NOT_RECORDED, UNKNOWN = "not recorded", "unknown"
+"""What a recorded agent's record, or an agent of yours, does not say."""
 SOLVED = 0.9
 """Score from which on a task counts as solved."""
 SCALE = (
@@ -29,8 +32,13 @@ SCALE = (
     "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap; of "
     "fewer than five runs Student's)."
 )
+BILLED = (
+    "Policy cost: MACs of choosing one input's masks, which the score leaves out, over those of "
+    "the dense network; median over tasks."
+)
+CHOSEN = "Settings: one for all tasks, or chosen by task."
 NOTE = (
-    f"{SCALE} "
+    f"{SCALE} {BILLED} "
     "Better or worse: the interval lies apart from that of the best recorded agent at the skill."
 )
 
@@ -76,6 +84,11 @@ class SkillRow:
     """recorded agents that have played all these tasks."""
     finding: str
     """"better", "worse" or "no difference" by intervals, or why there is none."""
+    policy_cost: float | None
+    """MACs of choosing one input's masks over those of the dense network, median over tasks; None
+    if they are not known of every task."""
+    settings: str
+    """see `Standing.settings_of`."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,7 +164,20 @@ class Standing:
             rank=1 + sum(other.mean > score.mean for other in scores.values()),
             others=len(scores),
             finding=finding(score, None if best is None else scores[best]),
+            policy_cost=policy_cost(run for run in played if run.task in tasks),
+            settings=self.settings_of(agent),
         )
+
+    def settings_of(self, agent: str) -> str:
+        """Whether an agent had one setting for all its tasks, or several, chosen by task."""
+        runs = self.by_agent[agent]
+        if not runs[0].recorded:
+            return UNKNOWN if any(run.named_by_caller for run in runs) else "one"
+        played = recorded().get("played", {}).get(agent)
+        if played is None:
+            return NOT_RECORDED
+        is_one = isinstance(played, str) or len({*played.values()}) == 1
+        return "one" if is_one else "by task"
 
     @property
     def verdict(self) -> str:
@@ -210,7 +236,7 @@ class Standing:
                 told.append(f"{name} left episodes under way {left:,} times; they count as worst")
         for agent in dict.fromkeys(run.agent for run in self.runs if not run.recorded):
             label = recorded().get("played", {}).get(agent)
-            if label is not None and label != agent:
+            if isinstance(label, str) and label != agent:
                 told.append(f"recorded {agent} has other settings: ccenv suite {label}")
         return told
 
@@ -241,6 +267,21 @@ def seeds_of(row: SkillRow, standing: Standing) -> int:
     return min(sum(run.task == task for run in runs) for task in row.tasks)
 
 
+def policy_cost(runs: Iterable[ScoredRun]) -> float | None:
+    """Median over tasks of what choosing costs, see `SkillRow.policy_cost`."""
+    costs = {run.task: run.policy_cost for run in runs}
+    numbers = [cost for cost in costs.values() if cost is not None]
+    return statistics.median(numbers) if len(numbers) == len(costs) else None
+
+
+def shown_cost(row: SkillRow, standing: Standing) -> str:
+    """A row's policy cost; in words where it is not known."""
+    cost = row.policy_cost
+    if cost is None:
+        return NOT_RECORDED if row.agent in standing.recorded else UNKNOWN
+    return f"{cost:.3g}" if cost < 1000 else f"{cost:,.0f}"
+
+
 SKILL_COLUMNS: Columns = {
     "skill": ("left", lambda row: row.skill),
     "score": ("right .2f", lambda row: row.score),
@@ -255,9 +296,10 @@ def skill_table(standing: Standing, agent: str) -> Table:
     """The skills of one agent among recorded ones."""
     rows = standing.rows_of(agent)
     failed = [one for one in standing.failures if standing.name_of(one.agent) == agent]
-    columns, lines = read_columns(SKILL_COLUMNS, rows)
+    billed: Columns = {"policy cost": ("right", lambda row: shown_cost(row, standing))}
+    columns, lines = read_columns(SKILL_COLUMNS | billed, rows)
     # Why, the notes say: a message would be wider than the table.
-    lines += [[task, "no score", *[None] * 4] for task in dict.fromkeys(one.task for one in failed)]
+    lines += [[task, "no score", *[None] * 5] for task in dict.fromkeys(one.task for one in failed)]
     fewest = min((seeds_of(row, standing) for row in rows), default=0)
     few = f" Fewer than {FEWEST} seeds of some task." if fewest < FEWEST else ""
     name = f"skills-{safe_name(agent)}"
@@ -275,11 +317,12 @@ def agent_table(standing: Standing) -> Table:
         "agent": ("left", lambda row: row.agent),
         "score": ("right .2f", lambda row: row.score),
         "online": ("right .2f", lambda row: row.online),
-        "tasks": ("right", lambda row: len(row.tasks)),
-        "seeds": ("right", lambda row: seeds_of(row, standing)),
+        "tasks x seeds": ("right", lambda row: f"{len(row.tasks)} x {seeds_of(row, standing)}"),
+        "settings": ("left", lambda row: row.settings),
+        "policy cost": ("right", lambda row: shown_cost(row, standing)),
         "CPU seconds": ("right ,.0f", lambda row: seconds(standing.by_agent[row.agent])),
     }
-    return Table("agents", "All agents", *read_columns(columns, rows), SCALE)
+    return Table("agents", "All agents", *read_columns(columns, rows), f"{SCALE} {BILLED} {CHOSEN}")
 
 
 def seconds(runs: Sequence[ScoredRun]) -> float | None:

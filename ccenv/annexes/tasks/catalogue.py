@@ -105,6 +105,11 @@ class Task:
             )
         return reference
 
+    @functools.cached_property
+    def dense_macs(self) -> int:
+        """MACs of the network for one input, or position of a sequence, with everything kept."""
+        return int(self.problem.network().dense_macs)
+
     @property
     def rule(self) -> str:
         """The reference in words."""

@@ -93,6 +93,49 @@ def test_tasks_that_an_agent_cannot_play_are_told_first_and_are_no_failure(short
     assert (short / "runs/reports/mine/index.html").exists()
 
 
+class Silent(Mine):
+    @property
+    def policy_macs(self):
+        raise RuntimeError("it will not say")
+
+
+class Odd(Mine):
+    policy_macs = (float("nan"),)
+
+
+@pytest.mark.parametrize(
+    ("agent", "macs"),
+    [
+        # Of 4 scores from 4 numbers at one gate, and at two; of 8 from 8.
+        ("reinforce", {"basic-4": 16, "depth-2": 32, "noise-10": 64}),
+        ("test_suite_command:Mine", dict.fromkeys(TASKS_OF_TWO, 0)),
+        ("test_suite_command:Silent", dict.fromkeys(TASKS_OF_TWO)),
+        ("test_suite_command:Odd", dict.fromkeys(TASKS_OF_TWO)),
+    ],
+)
+def test_what_choosing_costs_is_noted_and_shown_over_the_networks_own_macs(
+    agent, macs, short, capsys
+):
+    assert suite(agent, "--json") == 0
+    notes = {n["task"]: n for n in map(json.loads, texts_of(short, "run.json"))}
+    assert {task: one["policy_macs"] for task, one in notes.items()} == macs
+    rows = json.loads(capsys.readouterr().out)
+    dense = {task: TASKS[task].problem.network().dense_macs for task in TASKS_OF_TWO}
+    shares = [None if macs[task] is None else macs[task] / dense[task] for task in TASKS_OF_TWO]
+    every = None if None in shares else sorted(shares)[1]
+    assert [row["policy_cost"] for row in rows] == [*shares, every]
+    assert {row["settings"] for row in rows} == {"one"}
+    assert suite(agent) == 0
+    shown = capsys.readouterr().out.splitlines()
+    (line,) = (one for one in shown if one.startswith("| basic "))
+    said = "unknown" if shares[0] is None else f"{shares[0]:.3g}"
+    assert line.endswith(f" {said} |")
+
+
+def texts_of(folder, name):
+    return [path.read_text() for path in sorted(folder.rglob(name))]
+
+
 def test_what_is_finished_is_not_played_again_and_what_was_interrupted_is(
     short, monkeypatch, capsys
 ):

@@ -1,5 +1,6 @@
 """Laws of the suite's report: made scores, whose skills, findings and notes are known."""
 
+import dataclasses
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from ccenv.runs.lab.suite_agents import RULE, skills_table, with_recorded, write
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
 from ccenv.runs.suite.pictures import radar, radar_agents, radar_drawn
-from ccenv.runs.suite.play import make_player, play_all
+from ccenv.runs.suite.play import is_finished, make_player, play_all
 from ccenv.runs.suite.reported import SuiteReport, report
 from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score
 from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
@@ -317,6 +318,58 @@ def test_an_agent_that_fails_everywhere_has_rows_and_one_line_says_why():
     assert found.notes == [f"mine has no score on depth-2, depth-4: {why}"]
 
 
+def test_what_choosing_costs_is_a_median_over_tasks_and_none_where_one_is_unknown():
+    # 12 of 24, 544 of 1,088 and 96 of 48.
+    macs = {"basic-4": 12, "scale-32": 544, "depth-2": 96}
+    scores = {"basic-4": 0.5, "basic-8": 0.5, **dict.fromkeys(macs, 0.5)}
+    found = [
+        dataclasses.replace(one, policy_macs=macs.get(one.task))
+        for one in [*made().runs, *runs("third", scores)]
+    ]
+    lines = {line[0]: line[5] for line in agent_table(Standing(found)).texts}
+    unknown = dict.fromkeys(("first", "third"), "not recorded")
+    assert lines == {"mine": "0.5", "second": "0.5", **unknown}
+    assert Standing(found).row("mine", "depth").policy_cost == 2.0
+
+
+def test_notes_of_older_versions_are_read_and_no_impossible_macs_are_believed(tmp_path):
+    player = make_player("dense", {})
+    play_all(player, [TASKS["basic-4"]], [0], tmp_path)
+    (path,) = tmp_path.rglob("run.json")
+    content = json.loads(path.read_text())
+    assert content["policy_macs"] == 0
+    path.write_text(json.dumps(sealed(without(without(content, "policy_macs"), "sha256"))))
+    ((one,), _, lines) = read_folder(tmp_path)
+    assert (one.policy_macs, one.named_by_caller, lines) == (None, False, [])
+    assert is_finished(path.parent, player)
+    for number in (-1, 1e16, "many", True, [0]):
+        edit(path, policy_macs=number)
+        ((one,), _, (line,)) = read_folder(tmp_path)
+        assert (one.policy_macs, one.named_by_caller) == (None, True)
+        assert "damaged: expected 1 finite numbers in 0..1e+15" in line
+
+
+def test_the_record_says_whether_an_agent_had_one_setting_or_one_for_each_task(monkeypatch):
+    played = {
+        "first": "first a=1",
+        "second": {"basic-4": "second a=1", "scale-32": "second a=2"},
+        "third": {"basic-4": "third", "scale-32": "third"},
+    }
+    monkeypatch.setattr(standings, "recorded", lambda: {"agents": {}, "played": played})
+    mine = runs("mine", {"basic-4": 0.5}, recorded=False)
+    said = [dataclasses.replace(one, agent="said", named_by_caller=True) for one in mine]
+    others = [one for name in (*played, "fourth") for one in runs(name, {"basic-4": 0.5})]
+    lines = agent_table(Standing([*mine, *said, *others])).texts
+    assert {line[0]: line[4] for line in lines} == {
+        "mine": "one",
+        "said": "unknown",
+        "first": "one",
+        "second": "by task",
+        "third": "one",
+        "fourth": "not recorded",
+    }
+
+
 def test_a_level_is_solved_by_whoever_scores_nine_tenths_on_the_mean():
     assert solved_by(made())["basic-4"] == ["mine"]
     assert solved_by(made())["basic-8"] == ["first"]
@@ -326,14 +379,14 @@ def test_a_level_is_solved_by_whoever_scores_nine_tenths_on_the_mean():
 
 def test_what_is_recorded_is_read_back_and_hides_nothing(tmp_path, monkeypatch):
     path = tmp_path / "recorded.json"
-    write_record(
-        runs("first", {"basic-4": 0.5}), path, {"machine": "a", "versions": "b", "tuning": "c"}
-    )
+    told = [dataclasses.replace(one, policy_macs=12.0) for one in runs("first", {"basic-4": 0.5})]
+    write_record(told, path, {"machine": "a", "versions": "b", "tuning": "c"})
     monkeypatch.setattr(score_file, "RECORDED", path)
     score_file.recorded.cache_clear()
     try:
         (one, *_) = score_file.recorded_runs()
         assert (one.agent, one.last, one.recorded) == ("first", 0.5, True)
+        assert one.policy_cost == 0.5
         assert score_file.recorded_ends() == {"basic-4": (0.5, 0.875)}
         path.write_text(path.read_text().replace('"suite": 1', '"suite": 2'))
         score_file.recorded.cache_clear()
@@ -353,7 +406,8 @@ def test_what_is_played_again_takes_the_place_of_what_is_recorded_and_the_rest_s
     score_file.recorded.cache_clear()
     try:
         again = runs("first", {"basic-8": 0.75}, recorded=False)
-        found, where = with_recorded(again, dict.fromkeys(about, "x"))
+        other = dict.fromkeys(about, "x") | {"played": about["played"]}
+        found, where = with_recorded(again, other)
         assert [(run.task, run.last) for run in found[:: len(again)]] == [
             ("basic-4", 0.5),
             ("basic-8", 0.75),
@@ -364,8 +418,16 @@ def test_what_is_played_again_takes_the_place_of_what_is_recorded_and_the_rest_s
             "tuning": "c",
             "played": {"first": "first a=1"},
         }
-        with pytest.raises(ValueError, match="none but recorded ones, got"):
-            with_recorded(runs("second", {"basic-8": 0.75}), about)
+        others = {"first": "first a=2", RULE: {"basic-8": "dense"}}
+        with pytest.raises(ValueError, match="expected first as it is recorded, first a=1, or"):
+            with_recorded(again, other | {"played": others})
+        # An agent that is new joins, and the rules of its tasks.
+        again = [*runs("second", {"basic-8": 0.75}), *runs(RULE, {"basic-8": 0.0})]
+        others["first"], others["second"] = "first a=1", "second"
+        found, where = with_recorded(again, other | {"played": others})
+        assert [run.agent for run in found[::3]] == ["first", "first", "second", RULE]
+        assert where["machine"] == f"a; of second, {RULE}: x"
+        assert where["played"] == others
         whole = runs("first", {"basic-4": 0.0, "basic-8": 0.0, "depth-2": 0.0})
         assert with_recorded(whole, about) == (whole, about)
     finally:
