@@ -297,7 +297,7 @@ def skill_table(standing: Standing, agent: str) -> Table:
     rows = standing.rows_of(agent)
     failed = [one for one in standing.failures if standing.name_of(one.agent) == agent]
     billed: Columns = {"policy cost": ("right", lambda row: shown_cost(row, standing))}
-    columns, lines = read_columns(SKILL_COLUMNS | billed, rows)
+    columns, lines = read_columns({**SKILL_COLUMNS, **billed}, rows)
     # Why, the notes say: a message would be wider than the table.
     lines += [[task, "no score", *[None] * 5] for task in dict.fromkeys(one.task for one in failed)]
     fewest = min((seeds_of(row, standing) for row in rows), default=0)
