@@ -394,8 +394,8 @@ def with_recorded(
                 f"expected {agent} as it is recorded, {labels[agent]}, or all its runs again, got "
                 f"{again_played[agent]}"
             )
-    known = {run.agent for run in before.values()}
-    what = dict.fromkeys(run.task if run.agent in known else run.agent for run in again)
+    agents = {run.agent for run in before.values()}
+    what = dict.fromkeys(run.task if run.agent in agents else run.agent for run in again)
     where = {name: recorded()[name] for name in about}
     for name in ("machine", "versions"):
         where[name] += f"; of {', '.join(what)}: {about[name]}"
