@@ -100,7 +100,7 @@ class Silent(Mine):
 
 
 class Odd(Mine):
-    policy_macs = (float("nan"),)
+    policy_macs = (-1,)
 
 
 @pytest.mark.parametrize(
