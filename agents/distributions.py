@@ -1,7 +1,7 @@
 """Distributions over masks: scores of blocks -> samples, log-probabilities, the most probable mask.
 
 Three kinds: an independent coin for each block, k of n blocks drawn without replacement, and a
-mixture of one of n and coins. Blocks that are always kept can be added to the first two.
+mixture of one of n (or none) and coins. Blocks that are always kept can be added to the first two.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from ccenv.base.seeding import uniform
 from ccenv.base.values import check_within
-from ccenv.mdp.choosers import among, mixed_log_prob, mixed_mode, mixed_parts
+from ccenv.mdp.choosers import among, mixed_log_prob, mixed_logs, mixed_mode
 
 MIN_PROBABILITY = 0.01
 
@@ -183,52 +183,55 @@ class OrderedBlocks:
 
 @dataclass(frozen=True)
 class OneOrCoins:
-    """One of n blocks, or a coin for each: what a mask was drawn by is not stored.
+    """One of n blocks or none, or a coin for each: what a mask was drawn by is not stored.
 
     Coins alone hardly learn "exactly one" where none and several are wrong, since all n of them
-    must change at once; one of n never keeps none or several. The weight between both is learned.
+    must change at once; one of n never keeps several. The weight between both is learned.
     """
 
     scores: Tensor
-    """[batch, 2 num_blocks + 1] float32, see `ccenv.mdp.choosers.mixed_parts`."""
+    """[batch, 2 num_blocks + 2] float32, see `ccenv.mdp.choosers.mixed_parts`."""
+    floor: float = 0.0
+    """least share of either way of drawing, see `ccenv.mdp.choosers.mixed_logs`."""
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draws masks: bool [batch, num_blocks]."""
-        one, coins, weight = mixed_parts(self.scores)
-        is_one = uniform(weight.shape, generator, weight.device) < weight.sigmoid()
+        one, coins, is_one, _ = mixed_logs(self.scores, self.floor)
+        takes_one = uniform(is_one.shape, generator, is_one.device) < is_one.exp()
         best = highest(one + gumbel_like(one, generator), 1)
-        drawn = among(best, one, one.shape[1])
+        drawn = among(best, one, one.shape[1])[:, :-1]
         tossed = uniform(coins.shape, generator, coins.device) < coins.sigmoid()
-        return torch.where(is_one[:, None], drawn, tossed)
+        return torch.where(takes_one[:, None], drawn, tossed)
 
     def mode(self) -> Tensor:
-        """Greedy masks: the best block or the likelier sides of the coins, whichever is likelier.
+        """Greedy masks: one block or none, or the likelier sides of the coins.
 
-        bool [batch, num_blocks].
+        Whichever is likelier, without a floor: bool [batch, num_blocks].
         """
         return mixed_mode(self.scores)
 
     def log_prob(self, mask: Tensor) -> Tensor:
         """Log-probability of masks: bool [batch, num_blocks] -> [batch].
 
-        >>> blocks = OneOrCoins(torch.zeros(1, 5))
+        >>> blocks = OneOrCoins(torch.zeros(1, 6))
         >>> blocks.log_prob(torch.tensor([[True, False]])).exp(), blocks.probability
-        (tensor([0.3750]), tensor([[0.5000, 0.5000]]))
+        (tensor([0.2917]), tensor([[0.4167, 0.4167]]))
         """
-        return mixed_log_prob(self.scores, mask)
+        return mixed_log_prob(self.scores, mask, self.floor)
 
     @property
     def probability(self) -> Tensor:
         """Probability of each block to be kept: [batch, num_blocks]."""
-        one, coins, weight = mixed_parts(self.scores)
-        return torch.lerp(coins.sigmoid(), one.softmax(dim=1), weight.sigmoid()[:, None])
+        one, coins, is_one, _ = mixed_logs(self.scores, self.floor)
+        return torch.lerp(coins.sigmoid(), one[:, :-1].exp(), is_one.exp()[:, None])
 
     def entropy(self) -> Tensor:
         """Entropy in nats of what draws and of what it draws, no less than the masks': [batch]."""
-        one, coins, weight = mixed_parts(self.scores)
-        share = weight.sigmoid()
-        of_one = -(one.softmax(dim=1) * one.log_softmax(dim=1)).sum(dim=1)
-        return share * of_one + (1 - share) * coin_entropy(coins).sum(dim=1) + coin_entropy(weight)
+        one, coins, is_one, is_tossed = mixed_logs(self.scores, self.floor)
+        share, rest = is_one.exp(), is_tossed.exp()
+        of_one = share * (one.exp() * one).sum(dim=1)
+        of_ways = share * is_one + rest * is_tossed
+        return rest * coin_entropy(coins).sum(dim=1) - of_one - of_ways
 
 
 def coin_entropy(logits: Tensor) -> Tensor:
@@ -237,8 +240,9 @@ def coin_entropy(logits: Tensor) -> Tensor:
     >>> coin_entropy(torch.tensor([0.0, torch.tensor(0.75).logit()]))
     tensor([0.6931, 0.5623])
     """
-    share = logits.sigmoid()
-    return -share * logsigmoid(logits) - (1 - share) * logsigmoid(-logits)
+    # The entropies of x and -x are the same, and log sigmoid(-x) = log sigmoid(x) - x.
+    size = logits.abs()
+    return torch.sigmoid(-size) * size - logsigmoid(size)
 
 
 @dataclass(frozen=True)

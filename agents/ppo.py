@@ -2,9 +2,10 @@
 
 Schulman et al. 2017 (arXiv 1707.06347), with what masks ask for:
 
-- A mask is drawn from a mixture of one block and of a coin for each, see `OneOrCoins`. Blocks are
-  nearly all kept at first: right answers are seen from the start, and what is superfluous is left
-  out one by one. Coins alone are tossed at all gates in half of the first episodes.
+- A mask is drawn from a mixture of one block (or none) and of a coin for each, see `OneOrCoins`.
+  Blocks are nearly all kept at first: right answers are seen from the start, and what is
+  superfluous is left out one by one. Coins alone are tossed at all gates in half of the first
+  episodes. While there is time, no way of drawing is given up: what is dear at first may pay.
 - What was seen at earlier gates of the input is read along, and its products are billed.
 - The hidden layer is as wide as a share of the network's own cost allows, so that choosing stays
   cheap where the network is small.
@@ -14,6 +15,7 @@ Schulman et al. 2017 (arXiv 1707.06347), with what masks ask for:
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,11 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents.base import OnRollout, ignore
 from ccenv.agents.distributions import IndependentBlocks, OneOrCoins, OrderedBlocks, score_at
+from ccenv.agents.passes import Passes
 from ccenv.agents.policy_gradient import PolicyGradient, PolicySettings
 from ccenv.agents.scores import LayerScores
+from ccenv.base.annotations import checks_types
 from ccenv.base.seeding import stream_seed
-from ccenv.base.values import check_within
+from ccenv.base.values import check_within, positive_int
 from ccenv.mdp.choosers import MIXED, Chooser, mixed_size
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.rewards.bind import does
@@ -37,6 +42,10 @@ LATELY = 5
 """Rollouts whose mean return is compared with the best of so many before."""
 ERRORS = 6
 """Standard errors that it is behind by before the world has changed."""
+START_NONE = 0.1
+"""How probable none is at first, over how probable all others together are."""
+LOOKS_AROUND = 0.8
+"""Of the training; how far the floor under each way of drawing has fallen to 0."""
 LAST_RESTART = 0.9
 """Of the training; later there is no time to learn again."""
 
@@ -55,6 +64,12 @@ class PpoSettings(PolicySettings):
     remembers: bool = True
     """whether what was seen at earlier gates of the input is read along. What is looked up, and
     observation="summary", is the same at all gates, and read once."""
+    floor: float = 0.1
+    """least share of either way of drawing at first, at each of one gate and less where there are
+    several; in [0, 0.2). It falls to 0 linearly, see `mixed_logs` of `ccenv.mdp.choosers`."""
+    num_steps: int | None = 3700
+    """gradient steps of a whole training, about: twice as many passes as parts, where `num_epochs`
+    and `num_minibatches` are the most; None for always the most."""
     restart_drop: float = 0.25
     """share of what was won since the beginning that returns fall by before all is learned again; 0
     for never. Never where a multiplier moves, by which returns fall."""
@@ -75,6 +90,9 @@ class PpoSettings(PolicySettings):
         check_within("(0, inf)", policy_share=self.policy_share)
         check_within("(0, 1)", start_kept=self.start_kept)
         check_within("[0, 1]", restart_drop=self.restart_drop)
+        check_within("[0, 0.2)", floor=self.floor)
+        if self.num_steps is not None:
+            positive_int(self.num_steps, "num_steps")
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,7 @@ class Ppo(PolicyGradient):
     settings_class = PpoSettings
     settings: PpoSettings
     earlier: SideBySide | None = None
+    is_learning: bool = False
 
     def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
         """Prepares policy, critic and their optimiser (Adam); see `PpoSettings`."""
@@ -161,11 +180,39 @@ class Ppo(PolicyGradient):
             with torch.no_grad():
                 last.weight *= SMALL
                 if is_mixed:
-                    coins = slice(blocks, 2 * blocks) if blocks > 1 else slice(1)
+                    coins = slice(blocks + 1, -1) if blocks > 1 else slice(1)
                     last.bias[coins] = score_at(record.start_kept, 0.0)
                 if is_mixed and blocks > 1:
-                    last.bias[-1] = score_at(1 - 0.5 ** (1 / gates), 0.0)
+                    last.bias[blocks] = math.log(START_NONE * blocks)
+                    share = 1 - 0.5 ** (1 / gates)
+                    low = record.floor / gates
+                    last.bias[-1] = score_at((share - low) / (1 - 2 * low), 0.0)
         return scores
+
+    @property
+    def floor(self) -> float:
+        """Least share of either way of drawing now; 0 but in training."""
+        if not self.is_learning:
+            return 0.0
+        return (
+            self.settings.floor / len(self.num_blocks) * max(0, 1 - (1 - self.left) / LOOKS_AROUND)
+        )
+
+    @checks_types
+    def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
+        """See `Agent.learn`."""
+        record = self.settings
+        if record.num_steps is not None:
+            num_rollouts = max(1.0, num_images / self.simulator.num_images)
+            parts = max(1, round((record.num_steps / num_rollouts / 2) ** 0.5))
+            self.passes = Passes(
+                min(record.num_epochs, 2 * parts), min(record.num_minibatches, parts)
+            )
+        self.is_learning = True
+        try:
+            return super().learn(num_images, on_rollout)
+        finally:
+            self.is_learning = False
 
     @property
     def columns(self) -> int:
@@ -177,7 +224,7 @@ class Ppo(PolicyGradient):
     ) -> IndependentBlocks | OrderedBlocks | OneOrCoins:
         """Masks of a layer's inputs: [batch, columns] -> a mixture, a coin, or k blocks."""
         if self.num_kept is None and self.num_blocks[layer] > 1:
-            return OneOrCoins(self.scores(observation, layer))
+            return OneOrCoins(self.scores(observation, layer), self.floor)
         return super().distribution(observation, layer)
 
     @property

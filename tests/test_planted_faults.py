@@ -234,7 +234,7 @@ FAULTS = [
     fault("agents.condnet:reinforce_loss", "nll.min()", "nll.mean()", "condnet"),
     fault("agents.condnet:regularizers", "0.1 * within", "within", "regularizers", "condnet"),
     # Distributions.
-    fault("mdp.choosers:mixed_log_prob", "logsigmoid(-weight)", "logsigmoid(weight)", "mixture"),
+    fault("mdp.choosers:mixed_log_prob", "+ is_tossed", "+ is_one", "mixture"),
     fault("mdp.choosers:mixed_log_prob", "torch.logaddexp(drawn, tossed)", "drawn", "mixture"),
     fault("agents.distributions:keep_probability", "(1 - 2 * least)", "(1 - least)", "reinforce"),
     fault(

@@ -5,6 +5,7 @@ what it means, in torch operations that a graph can hold too.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Chooser:
     """"top_k" keeps the best k, "sampled_k" draws k one after the other with softmax probabilities
     (Kool, van Hoof, Welling 2019), "greedy" keeps those of positive score, "sampled" each one with
     probability low + (1 - 2 low) sigmoid(score), "mixed" the likelier one of the best block and
-    those of positive coins, see `mixed_mode`; its maps lead to 2 blocks + 1 scores."""
+    none or those of positive coins, see `mixed_mode`; its maps lead to 2 blocks + 2 scores."""
     num_kept: int = 1
     """k of "top_k" and "sampled_k"."""
     low: float = 0.0
@@ -165,45 +166,93 @@ def kept_by(chooser: Chooser, scores: Tensor, uniform: Tensor | None) -> Tensor:
 
 def mixed_size(blocks: int) -> int:
     """Scores of a mixture over masks of so many blocks, see `mixed_parts`."""
-    return 2 * blocks + 1
+    return 2 * blocks + 2
 
 
 def mixed_parts(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits of the one block that is kept, of a coin for each block, and of drawing one.
+    """Logits of the one block that is kept, the last for none; of coins; of drawing one or none.
 
-    [rows, 2 blocks + 1] -> [rows, blocks] twice, and [rows].
+    A coin's logit is its own score and the block's as the one: what is found out by either way of
+    drawing counts for the other. [rows, 2 blocks + 2] -> [rows, blocks + 1], [rows, blocks] and
+    [rows].
     """
-    blocks = scores.shape[1] // 2
-    return scores[:, :blocks], scores[:, blocks : 2 * blocks], scores[:, -1]
+    blocks = scores.shape[1] // 2 - 1
+    coins = scores[:, blocks + 1 : -1] + scores[:, :blocks]
+    return scores[:, : blocks + 1], coins, scores[:, -1]
 
 
-def mixed_log_prob(scores: Tensor, mask: Tensor) -> Tensor:
-    """Log-probability of masks under a mixture: bool [rows, blocks] -> [rows].
+def log_shares(logits: Tensor, low: float = 0.0, high: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Logarithms of a probability within [low, high], and of one minus it, elementwise.
 
-    With probability sigmoid(weight) one block is kept, drawn by a softmax; else a coin is tossed
-    for each. A mask of one block can come from both, any other one from the coins alone.
+    The probability is low + (high - low) sigmoid(logit); both are exact where it is near 0 or 1.
 
-    >>> scores = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0]])
-    >>> masks = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
-    >>> mixed_log_prob(scores.expand(4, 5), masks).exp()
-    tensor([0.3750, 0.3750, 0.1250, 0.1250])
+    >>> yes, no = log_shares(torch.tensor([0.0]), low=0.5)
+    >>> yes.exp(), no.exp()
+    (tensor([0.7500]), tensor([0.2500]))
+    """
+    yes, no = logsigmoid(logits), logsigmoid(-logits)
+    if (low, high) == (0.0, 1.0):
+        return yes, no
+    share = low + (high - low) * logits.sigmoid()
+    # Where an end is 0 or 1, the logarithm of the share is lost before the share's own is.
+    log_share = share.log() if low else yes + math.log(high)
+    return log_share, torch.log1p(-share) if high < 1 else no + math.log(1 - low)
+
+
+def mixed_logs(scores: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a mixture draws by, as logarithms.
+
+    Args:
+        scores: [rows, 2 blocks + 2], see `mixed_parts`.
+        floor: least share of either way of drawing, in [0, 0.2]; five times as often as that the
+            one draw keeps a block.
+
+    Returns:
+        Log-probabilities of each block as the one and of none, [rows, blocks + 1]; logits of the
+        coins, [rows, blocks]; log-probabilities of drawing one or none, and of coins, [rows] each.
     """
     one, coins, weight = mixed_parts(scores)
+    some = one[:, :-1].logsumexp(dim=1)
+    kept, none = log_shares(some - one[:, -1], low=5 * floor)
+    of_blocks = one[:, :-1] + (kept - some)[:, None]
+    return (
+        torch.cat([of_blocks, none[:, None]], dim=1),
+        coins,
+        *log_shares(weight, floor, 1 - floor),
+    )
+
+
+def mixed_log_prob(scores: Tensor, mask: Tensor, floor: float = 0.0) -> Tensor:
+    """Log-probability of masks under a mixture: bool [rows, blocks] -> [rows].
+
+    One block or none is kept, drawn by a softmax; or a coin is tossed for each. A mask of one block
+    at most can come from both, any other one from the coins alone. See `mixed_logs`.
+
+    >>> scores = torch.zeros(4, 6)
+    >>> masks = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
+    >>> mixed_log_prob(scores, masks).exp()
+    tensor([0.2917, 0.2917, 0.1250, 0.2917])
+    """
+    one, coins, is_one, is_tossed = mixed_logs(scores, floor)
     # Minus the coin where a block is skipped: sums of logs, never the log of a product.
-    tossed = logsigmoid(torch.where(mask, coins, -coins)).sum(dim=1) + logsigmoid(-weight)
-    drawn = torch.where(mask, one.log_softmax(dim=1), 0.0).sum(dim=1) + logsigmoid(weight)
-    return torch.where(mask.sum(dim=1) == 1, torch.logaddexp(drawn, tossed), tossed)
+    tossed = logsigmoid(torch.where(mask, coins, -coins)).sum(dim=1) + is_tossed
+    number = mask.sum(dim=1)
+    drawn = torch.where(mask, one[:, :-1], 0.0).sum(dim=1)
+    drawn = torch.where(number == 0, one[:, -1], drawn) + is_one
+    return torch.where(number <= 1, torch.logaddexp(drawn, tossed), tossed)
 
 
 def mixed_mode(scores: Tensor) -> Tensor:
-    """The likelier one of the best block and the coins' own mode: bool [rows, blocks].
+    """The likelier one of the best block or none, and the coins' own mode: bool [rows, blocks].
 
-    >>> mixed_mode(torch.tensor([[2.0, 0.0, 1.0, 1.0, 0.0], [2.0, 0.0, 1.0, 1.0, -3.0]])).int()
+    >>> scores = torch.tensor([[2.0, 0.0, -9.0, -1.0, 1.0, 0.0], [2.0, 0.0, -9.0, -1.0, 1.0, -3.0]])
+    >>> mixed_mode(scores).int()
     tensor([[1, 0],
             [1, 1]], dtype=torch.int32)
     """
     one, coins, _ = mixed_parts(scores)
-    best, tossed = among(one.argmax(dim=1, keepdim=True), one, one.shape[1]), coins > 0
+    blocks, tossed = coins.shape[1], coins > 0
+    best = among(one.argmax(dim=1, keepdim=True), one, blocks + 1)[:, :blocks]
     is_one = mixed_log_prob(scores, best) > mixed_log_prob(scores, tossed)
     return torch.where(is_one[:, None], best, tossed)
 

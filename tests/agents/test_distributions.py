@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from ccenv.agents.distributions import (
 )
 from ccenv.annexes.agents.rloo_budget import NO_BLOCK, CountedBlocks
 from ccenv.base.masks import as_mask
+from ccenv.mdp.choosers import log_shares, mixed_logs
 from ccenv.simulator.simulator import Simulator
 
 scores_of_four = st.lists(st.floats(-4, 4), min_size=4, max_size=4)
@@ -51,7 +53,13 @@ KINDS = {
     ),
     "one or coins": (
         lambda scores, logits, rows: OneOrCoins(
-            torch.tensor([*scores, *scores[::-1], logits[0]]).expand(rows, -1)
+            torch.tensor([*scores, logits[1], *scores[::-1], logits[0]]).expand(rows, -1)
+        ),
+        MASKS,
+    ),
+    "one or coins, none given up": (
+        lambda scores, logits, rows: OneOrCoins(
+            torch.tensor([*scores, logits[1], *scores[::-1], logits[0]]).expand(rows, -1), 0.05
         ),
         MASKS,
     ),
@@ -93,7 +101,10 @@ def test_the_probabilities_of_all_draws_sum_to_one_and_those_of_a_number_to_its_
             assert total == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["independent", "one or coins", "ordered", "shared", "counted"])
+@pytest.mark.parametrize(
+    "kind",
+    ["independent", "one or coins", "one or coins, none given up", "ordered", "shared", "counted"],
+)
 @settings(max_examples=10, deadline=None)
 @given(scores=scores_of_four, logits=logits_of_three, seed=st.integers(0, 100))
 def test_draws_are_as_frequent_as_their_probability_says(kind, scores, logits, seed):
@@ -114,11 +125,11 @@ def test_entropy_of_independent_blocks_is_the_mean_of_minus_log_probability(scor
     assert blocks.entropy()[0].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-@given(scores=scores_of_four, logits=logits_of_three)
+@given(scores=scores_of_four, logits=logits_of_three, floor=st.sampled_from([0.0, 0.05]))
 def test_a_mixture_keeps_blocks_as_often_as_its_masks_do_and_is_no_surer_than_they_are(
-    scores, logits
+    scores, logits, floor
 ):
-    blocks = KINDS["one or coins"][0](scores, logits, len(MASKS))
+    blocks = replace(KINDS["one or coins"][0](scores, logits, len(MASKS)), floor=floor)
     log_prob = blocks.log_prob(MASKS)
     kept = (log_prob.exp()[:, None] * MASKS).sum(dim=0)
     torch.testing.assert_close(blocks.probability[0], kept, rtol=1e-4, atol=1e-5)
@@ -128,15 +139,48 @@ def test_a_mixture_keeps_blocks_as_often_as_its_masks_do_and_is_no_surer_than_th
 
 
 @given(scores=scores_of_four, logits=logits_of_three)
-def test_the_mode_of_a_mixture_is_no_less_likely_than_any_single_block_and_the_coins_own(
+def test_the_mode_of_a_mixture_is_the_likelier_one_of_its_best_block_or_none_and_its_coins_own(
     scores, logits
 ):
     blocks = KINDS["one or coins"][0](scores, logits, len(MASKS))
-    candidates = torch.cat([torch.eye(4).bool(), (torch.tensor(scores[::-1]) > 0)[None]])
-    best = OneOrCoins(blocks.scores[:5]).log_prob(candidates)
-    one, coins = best[torch.tensor(scores).argmax()], best[-1]
+    # A coin's logit is its own and the block's as the one, and the last candidate keeps none.
+    tossed = torch.tensor(
+        [own + other > 0 for own, other in zip(scores, scores[::-1], strict=False)]
+    )
+    candidates = torch.cat([torch.eye(4).bool(), torch.zeros(1, 4).bool(), tossed[None]])
+    found = OneOrCoins(blocks.scores[:6]).log_prob(candidates)
+    one = found[torch.tensor([*scores, logits[1]]).argmax()]
     mode = blocks.log_prob(blocks.mode())[0]
-    assert mode.item() == pytest.approx(max(one.item(), coins.item()), abs=1e-5)
+    assert mode.item() == pytest.approx(max(one.item(), found[-1].item()), abs=1e-5)
+
+
+@given(
+    logit=st.floats(-80, 80),
+    low=st.floats(0, 0.4),
+    high=st.floats(0.6, 1),
+)
+def test_logarithms_of_a_share_and_of_the_rest_are_those_of_its_ends(logit, low, high):
+    yes, no = log_shares(torch.tensor([logit], dtype=torch.float64), low, high)
+    share = low + (high - low) / (1 + math.exp(-logit))
+    assert yes.exp().item() + no.exp().item() == pytest.approx(1.0)
+    assert yes.exp().item() == pytest.approx(share)
+    assert yes.isfinite()
+    assert no.isfinite()
+    assert low == 0 or yes.item() >= math.log(low) - 1e-9
+
+
+@given(scores=scores_of_four, logits=logits_of_three, floor=st.floats(0.01, 0.19))
+def test_a_floor_leaves_a_share_to_both_ways_of_drawing_and_to_keeping_a_block(
+    scores, logits, floor
+):
+    away = torch.tensor([[*scores, 90.0, *scores, logits[0]]])
+    one, _, is_one, is_tossed = mixed_logs(away, floor)
+    assert one.exp().sum().item() == pytest.approx(1.0)
+    assert one[0, :-1].exp().sum().item() == pytest.approx(5 * floor, rel=1e-4)
+    for weight in (-90.0, 90.0):
+        away[0, -1] = weight
+        _, _, is_one, is_tossed = mixed_logs(away, floor)
+        assert min(is_one.exp().item(), is_tossed.exp().item()) == pytest.approx(floor, rel=1e-4)
 
 
 def test_the_log_probability_of_an_ordered_draw_is_the_product_worked_out_by_hand():

@@ -8,6 +8,7 @@ from probes import make_agent
 
 import ccenv
 from ccenv.agents.ppo import Ppo, SideBySide
+from ccenv.mdp.choosers import mixed_logs
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 
@@ -91,11 +92,45 @@ def test_at_first_most_is_kept_and_half_of_the_episodes_toss_coins_at_all_gates(
     if max(agent.num_blocks) == 1:
         assert kept.mean().item() == pytest.approx(0.9, abs=0.02)
         return
+    agent.is_learning = True
     blocks = agent.distribution(agent.remembered(observation, 0), 0)
-    coins = 1 - blocks.scores[:, -1].sigmoid()
-    assert (coins**gates).mean().item() == pytest.approx(0.5, abs=0.02)
-    n = agent.num_blocks[0]
-    assert blocks.scores[:, n : 2 * n].sigmoid().mean().item() == pytest.approx(0.9, abs=0.02)
+    one, coins, _, is_tossed = mixed_logs(blocks.scores, blocks.floor)
+    assert (is_tossed.exp() ** gates).mean().item() == pytest.approx(0.5, abs=0.02)
+    assert coins.sigmoid().mean().item() == pytest.approx(0.9, abs=0.02)
+    assert 0.02 < one[:, -1].exp().mean().item() < 0.1
+
+
+def test_no_way_of_drawing_is_given_up_until_four_fifths_of_the_training():
+    agent = make_agent("ppo", rows=4, floor=0.15)
+    floors = []
+    agent.update = lambda rollout: floors.append(agent.floor) or {}
+    agent.learn(40)
+    gates = len(agent.num_blocks)
+    expected = [0.15 / gates * max(0.0, 1 - one / 8) for one in range(10)]
+    assert floors == pytest.approx(expected)
+    assert agent.floor == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "num_steps", "expected"),
+    [
+        (1, 3700, (8, 4)),
+        (125, 3700, (8, 4)),
+        (312, 3700, (4, 2)),
+        (781, 3700, (4, 2)),
+        (10_000, 3700, (2, 1)),
+        (10_000, None, (8, 4)),
+        (1, 1, (2, 1)),
+    ],
+)
+def test_the_shorter_a_training_the_more_often_each_rollout_is_learned_from(
+    rollouts, num_steps, expected
+):
+    agent = make_agent("ppo", rows=4, num_steps=num_steps)
+    agent.progress = 1.0
+    agent.images_done = 4 * rollouts
+    agent.learn(4 * rollouts)
+    assert (agent.passes.num_epochs, agent.passes.num_minibatches) == expected
 
 
 WINS = [0.0, 0.2, 0.5, 0.8, 1.0] + [1.0] * 5

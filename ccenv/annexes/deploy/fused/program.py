@@ -245,35 +245,38 @@ def greedy(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: 
 
 @operation(RULE)
 def one_or_coins(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
-    """Keeps the best block or those of positive coins, see `ccenv.mdp.choosers.mixed_mode`."""
+    """Keeps the best block, none, or those of positive coins: `ccenv.mdp.choosers.mixed_mode`."""
     c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
     scores = carray(as_pointer(x), (rows, c.row_distance), np.float32)
     blocks = bits.shape[1]
     for b in range(rows):
-        best, positive, last = 0, 0, 0
+        # The number behind that of the last block stands for none of them.
+        best, positive, last = 0, 0, blocks
         # Log-probabilities by the coins, of their own mode and of the best block alone.
         tossed, alone, total = 0.0, 0.0, 0.0
         for j in range(blocks):
             best = j if scores[b, j] > scores[b, best] else best
-            coin = scores[b, blocks + j]
+            coin = scores[b, blocks + 1 + j] + scores[b, j]
             tossed -= softplus(-abs(coin))
             alone -= softplus(coin)
             bits[b, j] = coin > 0
             positive += bits[b, j]
             last = j if bits[b, j] else last
-        alone += scores[b, blocks + best]
-        for j in range(blocks):
+        best = blocks if scores[b, blocks] > scores[b, best] else best
+        if best < blocks:
+            alone += scores[b, blocks + 1 + best] + scores[b, best]
+        for j in range(blocks + 1):
             total += math.exp(scores[b, j] - scores[b, best])
-        weight = scores[b, 2 * blocks]
+        weight = scores[b, 2 * blocks + 1]
         coins, one = -softplus(weight), -softplus(-weight) - math.log(total)
         tossed += coins
-        if positive == 1:
+        if positive <= 1:
             tossed = log_sum(tossed, one + scores[b, last] - scores[b, best])
         if log_sum(alone + coins, one) > tossed:
-            bits[b, :] = 0
-            bits[b, best] = 1
+            for j in range(blocks):
+                bits[b, j] = j == best
     return 0
 
 

@@ -74,7 +74,7 @@ def choosers_of(network, observe, rule, hidden, embeddings, *, earlier=False):
     draws, found, before = generator(3), [], 0
     for gate, length in zip(network.gates, observe.lengths, strict=False):
         seen = length if embeddings is None else length * embeddings.shape[1]
-        scores = 2 * gate.num_blocks + 1 if rule == MIXED else gate.num_blocks
+        scores = 2 * gate.num_blocks + 2 if rule == MIXED else gate.num_blocks
         maps = [
             (torch.randn(b, a, generator=draws) / a**0.5, 0.1 * torch.randn(b, generator=draws))
             for a, b in itertools.pairwise([before + seen, *hidden, scores])
@@ -120,18 +120,16 @@ def chosen(chooser, look, uniform):
 
 
 def likelier(scores):
-    """The likelier mask of the best block alone and the coins' mode, by probabilities."""
-    blocks = len(scores) // 2
-    one, coins, share = (
-        scores[:blocks].softmax(0),
-        scores[blocks:-1].sigmoid(),
-        scores[-1].sigmoid(),
-    )
+    """The likelier mask of the best block alone or none and the coins' mode, by probabilities."""
+    blocks = len(scores) // 2 - 1
+    one, share = scores[: blocks + 1].softmax(0), scores[-1].sigmoid()
+    coins = (scores[blocks + 1 : -1] + scores[:blocks]).sigmoid()
     best = torch.arange(blocks) == one.argmax()
 
     def probability(mask):
         tossed = torch.where(mask, coins, 1 - coins).prod()
-        return share * one[mask].sum() * (mask.sum() == 1) + (1 - share) * tossed
+        drawn = one[:-1][mask].sum() if mask.any() else one[-1]
+        return share * drawn * (mask.sum() <= 1) + (1 - share) * tossed
 
     return max(coins > 0.5, best, key=probability)
 
