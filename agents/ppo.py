@@ -40,7 +40,7 @@ SMALL = 0.01
 """What the last map's first weights are multiplied with: all inputs are treated alike at first."""
 LATELY = 5
 """Rollouts whose mean return is compared with the best of so many before."""
-ERRORS = 6
+ERRORS = 9
 """Standard errors that it is behind by before the world has changed."""
 START_NONE = 0.1
 """How probable none is at first, over how probable all others together are."""
