@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -144,6 +144,7 @@ class Ppo(PolicyGradient):
 
     settings_class = PpoSettings
     settings: PpoSettings
+    resumes: ClassVar[bool] = True
     earlier: SideBySide | None = None
     is_learning: bool = False
 
