@@ -331,7 +331,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plays agents on the suite, tuned alike, and packs their scores; see --help."""
     parser = Parser(prog="lab suite", description=main.__doc__)
-    parser.add_argument("agents", nargs="*", help=f"of {', '.join(TRIED)}; default: all")
+    parser.add_argument("agents", nargs="*", help=f"of {', '.join(TRIED)}; default: all, and rules")
     parser.add_argument("--levels", choices=LEVELS, default="quick", help="of each skill")
     parser.add_argument("--seeds", type=positive, default=5, help="seeds 0 to N - 1")
     parser.add_argument("--folder", type=Path, default=FOLDER / "recorded", help="of the scores")
@@ -346,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_names(options.agents, TRIED, "agent of the record")
         tasks, seeds = LEVELS[options.levels](), range(options.seeds)
         # At other levels the best blind rule, which scores 0, is enough to compare with.
-        for rule in RULES if options.levels == "quick" else ():
+        for rule in RULES if options.levels == "quick" and not options.agents else ():
             play_all(rule_player(rule), tasks, seeds, options.folder / "scores", say=say)
         for name in options.agents or TRIED:
             player = tuned(name, options.folder / "tuning")
