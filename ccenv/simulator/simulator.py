@@ -270,9 +270,9 @@ class Simulator(SimulatorParts):
         Raises:
             ValueError: if the extension does not fit the network, or those that are there.
         """
+        check_combination((*self.extensions, extension), self.is_sequence)
         other = copy.copy(self)
         other.extensions = (*map(copy.copy, self.extensions), extension)
-        check_combination(other.extensions, self.is_sequence)
         extension.attach(other)
         return other
 

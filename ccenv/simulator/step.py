@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -248,7 +248,7 @@ class Extension:
     def load_state(self, state: Any) -> None:
         """Puts that back."""
 
-    def for_judging(self) -> Self | None:
+    def for_judging(self) -> "Extension | None":
         """What a copy of the simulator has that only judges; None where it has nothing of it."""
         return copy.copy(self)
 

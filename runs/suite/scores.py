@@ -60,6 +60,10 @@ class ScoredRun:
     """whether the caller said the agent's name, and not `ccenv suite`."""
     left: int = 0
     """how often it left episodes under way, which count as the worst."""
+    judged: int = 0
+    """episodes that it judged before the budget was spent, which earn nothing."""
+    resumed: int = 0
+    """how often it went on from a stored state."""
     policy_macs: float | None = None
     """of choosing one input's masks at all gates, which the score leaves out; None if unknown."""
 
@@ -130,8 +134,10 @@ def read_score(path: Path) -> ScoredRun:
     errors = score_numbers(score.get("errors"), PARTS, 0, (high - low) / 2)
     score_numbers(score.get("cost"), PARTS, 0, 1)
     resets = score.get("resets")
-    left = resets.get("left") if isinstance(resets, dict) else None
-    score_numbers([score.get("order"), left], 2, 0, whole)
+    # Older files do not count what was judged.
+    counted = {"judged": 0} | resets if isinstance(resets, dict) else {}
+    left, judged, resumed = (counted.get(name) for name in ("left", "judged", "resumed"))
+    score_numbers([score.get("order"), left, judged, resumed], 4, 0, whole)
     check_below(optimum, optimum - reference, returns, errors)
     agent, seed, name = score.get("agent"), score.get("seed"), path.parent.name
     if seed is None:
@@ -150,7 +156,9 @@ def read_score(path: Path) -> ScoredRun:
         seconds=notes.get("seconds"),
         order=score["order"],
         named_by_caller=not is_played,
-        left=left or 0,
+        left=counted["left"],
+        judged=counted["judged"],
+        resumed=counted["resumed"],
         policy_macs=notes.get("policy_macs"),
     )
 

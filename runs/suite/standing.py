@@ -225,7 +225,7 @@ class Standing:
         return [*told, *self.words_of_callers(), *self.lines]
 
     def words_of_callers(self) -> list[str]:
-        """Names that callers gave, episodes that they left, and other settings than recorded."""
+        """Names that callers gave, episodes that they left or judged, and settings not recorded."""
         told = []
         for name in self.own:
             runs = self.by_agent.get(name, [])
@@ -234,6 +234,13 @@ class Standing:
                 told.append(f"{name}: in {num_named} of {len(runs)} files the name is {SAID}")
             if left := sum(run.left for run in runs):
                 told.append(f"{name} left episodes under way {left:,} times; they count as worst")
+            if judged := sum(run.judged for run in runs):
+                told.append(
+                    f"{name} judged {judged:,} episodes before its budgets were spent; they earn "
+                    "nothing, and can be learned from"
+                )
+            if resumed := sum(run.resumed > 0 for run in runs):
+                told.append(f"{name}: {resumed} of {len(runs)} runs went on from a stored state")
         for agent in dict.fromkeys(run.agent for run in self.runs if not run.recorded):
             label = recorded().get("played", {}).get(agent)
             if isinstance(label, str) and label != agent:

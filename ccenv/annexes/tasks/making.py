@@ -30,6 +30,7 @@ def task_settings(
     Args:
         task: name, see `ccenv.suite`.
         score_folder: where `score.json` is written; by default a new folder in `runs/suite/<task>`.
+            One that holds a score is refused when the environment is made (ValueError).
         agent: written there.
         seed: likewise; the environment is reset with it.
         **settings: what a task leaves open, see `ccenv.annexes.tasks.catalogue.OWN`.
@@ -52,8 +53,8 @@ def task_settings(
 def make(task: str, *, seed: int | None = None, **settings: Any) -> BlockSelectionEnv:
     """The scalar environment of a task; settings as of `task_settings`.
 
-    Each is scored by itself: of several side by side none has all of the budget's episodes, so take
-    one, `make_vec` or `make_sb3`.
+    Each is scored by itself: of several side by side none has all of the budget's episodes, and in
+    one folder only the first to write goes on (ValueError). Take one, `make_vec` or `make_sb3`.
     """
     env = BlockSelectionEnv(**task_settings(task, seed=seed, **settings))
     env.spec = gymnasium.spec(suite[task].id)

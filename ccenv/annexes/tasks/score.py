@@ -7,14 +7,21 @@ out by the problem itself.
 
 Inputs and their order are the task's. A reset before the first step of an episode begins the same
 one again. A reset behind its first step leaves it: it counts, as the worst one. A seed is taken
-before the very first step, and changes nothing later. The file counts all of these.
+before the very first step, and changes nothing later. Episodes that a copy judges before the budget
+is spent earn nothing. The file counts all of these.
+
+What keeps a score is neither copied nor pickled, and its folder holds no other score. What happens
+outside of it is not seen: another environment of the task, its data and network read directly,
+attributes that Python code sets. Then what the file says is its author's word.
 """
 
 import dataclasses
 import json
+import os
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -73,13 +80,12 @@ class TaskScore(Extension):
         self.task = TASKS[settings["name"]]
         self.folder = None if settings.get("folder") is None else Path(settings["folder"])
         self.agent, self.agent_seed = settings.get("agent"), settings.get("seed")
-        self.episodes = 0
-        """ended so far; not above the budget."""
         self.value = self.cost = torch.zeros(0, dtype=torch.float64)
         """of the episodes under way, float64 [batch] each."""
         self.sums = np.zeros((3, PARTS))
         """of values, of costs and of squares of values, by parts of the budget."""
         self.counts = np.zeros(PARTS, np.int64)
+        """of episodes, likewise."""
         self.has_begun = False
         """whether there was a step: then the seed is taken."""
         self.is_under_way = False
@@ -88,9 +94,23 @@ class TaskScore(Extension):
         """whether the episodes that begin next are those of a stored state."""
         self.order: int | None = None
         """seed of the order of inputs."""
-        self.resets = {"repeated": 0, "left": 0, "seeds": 0, "resumed": 0}
+        self.resets = {"repeated": 0, "left": 0, "seeds": 0, "resumed": 0, "judged": 0}
         """resets that began the same again, or left episodes under way; seeds that were not taken;
-        stored states that were gone on from."""
+        stored states that were gone on from; episodes that copies judged, see `Judged`."""
+        self.has_file = False
+        """whether it has written one, which no other score replaces."""
+
+    @property
+    def episodes(self) -> int:
+        """Ended so far; not above the budget."""
+        return int(self.counts.sum())
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Refuses copies and pickles (TypeError), also of whatever holds the score."""
+        raise TypeError(
+            f"expected no copy or pickle of an environment that keeps a score, got one of the task "
+            f"{self.task.name!r}; make another environment from its id or its settings"
+        )
 
     def check_beside(self, others: Sequence[Extension]) -> None:
         """Refuses extensions that are not the task's, or twice (ValueError)."""
@@ -103,7 +123,10 @@ class TaskScore(Extension):
             )
 
     def attach(self, simulator: SimulatorParts) -> None:
-        """Refuses an environment that is not the task's (ValueError)."""
+        """Refuses an environment that is not the task's, or has a score's folder (ValueError)."""
+        self.owner = weakref.ref(simulator)
+        if self.folder is not None and os.path.lexists(self.folder / SCORE):
+            raise already_scored(self.folder)
         asked = simulator.asked
         expected = type(asked)(**self.task.settings | {name: getattr(asked, name) for name in FREE})
         for name in (field.name for field in dataclasses.fields(asked)):
@@ -126,6 +149,7 @@ class TaskScore(Extension):
 
     def inputs(self, simulator: SimulatorParts, indices: Tensor | None) -> Tensor | None:
         """The same inputs again where no step was made; ValueError where some are asked for."""
+        self.check_own(simulator)
         if self.resumes:
             self.resumes = False
             return indices
@@ -147,6 +171,14 @@ class TaskScore(Extension):
             return simulator.indices[:: simulator.group_size].cpu()
         return None
 
+    def check_own(self, simulator: SimulatorParts) -> None:
+        """Refuses a copy of the simulator (ValueError), which could look ahead."""
+        if self.owner() is not simulator:
+            raise ValueError(
+                f"expected the simulator that was made for the task {self.task.name!r}, got a copy "
+                "of it; use the environment itself"
+            )
+
     def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
         """Nothing is earned yet."""
         rows, device = num_inputs * simulator.group_size, simulator.device
@@ -160,6 +192,7 @@ class TaskScore(Extension):
         self, simulator: SimulatorParts, mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Refuses gate values (ValueError): optima are those of masks."""
+        self.check_own(simulator)
         if values is not None:
             raise ValueError(
                 "expected masks alone in an environment of the suite, got gate values; take an "
@@ -184,8 +217,8 @@ class TaskScore(Extension):
         parts = (self.episodes + np.arange(count)) * PARTS // budget
         for row, values in enumerate((self.value, self.cost, self.value**2)):
             np.add.at(self.sums[row], parts, values.cpu().numpy()[:count])
+        before = self.episodes * PARTS // budget
         np.add.at(self.counts, parts, 1)
-        before, self.episodes = self.episodes * PARTS // budget, self.episodes + count
         if self.episodes * PARTS // budget > before:
             self.write()
 
@@ -218,9 +251,20 @@ class TaskScore(Extension):
         }
 
     def write(self) -> None:
-        """Replaces the file; makes a folder of its own where none was named."""
+        """Replaces its file; makes a folder of its own where none was named.
+
+        Raises:
+            ValueError: if another environment has written there meanwhile.
+        """
         if self.folder is None:
             self.folder = new_folder(Path("runs", "suite", self.task.name))
+        if not self.has_file:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                (self.folder / SCORE).touch(exist_ok=False)
+            except FileExistsError:
+                raise already_scored(self.folder) from None
+            self.has_file = True
         write_whole(self.folder / SCORE, json.dumps(sealed(self.result())) + "\n")
 
     def score(self, last: float = 1.0) -> float:
@@ -245,7 +289,6 @@ class TaskScore(Extension):
             "begun": begun,
             "has_begun": self.has_begun,
             "resets": dict(self.resets),
-            "episodes": self.episodes,
             "sums": torch.from_numpy(self.sums.copy()),
             "counts": torch.from_numpy(self.counts.copy()),
         }
@@ -257,14 +300,38 @@ class TaskScore(Extension):
                 "expected a task that has not begun, for a stored state, got one under way; put "
                 "it into a new environment"
             )
-        self.resets = state["resets"] | {"resumed": state["resets"]["resumed"] + 1}
+        # An older state does not count what was judged.
+        self.resets = self.resets | state["resets"] | {"resumed": state["resets"]["resumed"] + 1}
         self.has_begun, self.resumes = state["has_begun"], state["begun"]
-        self.episodes = state["episodes"]
         self.sums, self.counts = state["sums"].numpy().copy(), state["counts"].numpy().copy()
 
-    def for_judging(self) -> Self | None:
-        """Judging is no learning, and counts for nothing."""
-        return None
+    def for_judging(self) -> "Judged":
+        """Judging earns nothing, and is counted."""
+        return Judged(self)
+
+
+class Judged(Extension):
+    """Counts the episodes of a copy that judges: what they tell, a policy may learn from."""
+
+    name = "task"
+    over_sequences = True
+
+    def __init__(self, score: TaskScore) -> None:
+        """Counts for the score of the environment that was copied."""
+        self.score = score
+
+    def begin(self, simulator: SimulatorParts, num_inputs: int) -> None:
+        """Counts, until the budget is spent."""
+        if self.score.episodes < self.score.task.episodes:
+            self.score.resets["judged"] += num_inputs * simulator.group_size
+
+
+def already_scored(folder: Path) -> ValueError:
+    """The error for a folder in which another score lies."""
+    return ValueError(
+        f"expected a score_folder without a score, got {folder}, which holds "
+        f"{SCORE}; name another folder"
+    )
 
 
 def new_folder(parent: Path) -> Path:

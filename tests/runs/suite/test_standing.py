@@ -42,7 +42,7 @@ def written(folder, task, seed, returns, agent="mine"):
         "errors": [0.0] * 100,
         "cost": [0.5] * 100,
         "order": seed,
-        "resets": {"repeated": 1, "left": 0, "seeds": 0, "resumed": 0},
+        "resets": {"repeated": 1, "left": 0, "seeds": 0, "resumed": 0, "judged": 0},
     }
     place = folder / str(agent) / task / f"seed-{seed}"
     place.mkdir(parents=True)
@@ -109,7 +109,8 @@ def test_a_script_that_names_no_agent_is_told_apart_by_its_folders_number(tmp_pa
         ({"agent": ["a"]}, "expected agent as a name, got ['a']"),
         ({"agent": "topk (yours)"}, "expected agent as a name, got 'topk (yours)'"),
         ({"agent": "a" * 300}, "expected agent of at most 200 printable letters"),
-        ({"resets": None}, "damaged: expected 2 finite numbers"),
+        ({"resets": None}, "damaged: expected 4 finite numbers"),
+        ({"resets": {"left": 0, "resumed": 0, "judged": -1}}, "damaged: expected 4 finite"),
         ({"episodes": 17}, "unfinished: 17 of 20,000 episodes"),
         ({"budget": 5, "episodes": 5}, "unfinished: 5 of 20,000"),
         ({"returns": [0.5] * 99}, "damaged: expected 100 finite numbers"),
@@ -238,6 +239,23 @@ def test_an_agent_of_yours_hides_no_recorded_one_and_its_name_is_the_callers_wor
     assert "recorded topk has other settings: ccenv suite topk learning_rate=0.05 num_kept=1" in (
         found.notes
     )
+
+
+def test_what_an_agent_did_beside_playing_is_told(tmp_path):
+    for seed, counted in enumerate([{"judged": 1000, "left": 3}, {"judged": 24, "resumed": 1}]):
+        place = written(tmp_path, "basic-8", seed, [0.5] * 100) / "score.json"
+        edit(place, resets=json.loads(place.read_text())["resets"] | counted)
+    # Of before judged episodes were counted.
+    edit(
+        written(tmp_path, "basic-8", 2, [0.6] * 100) / "score.json",
+        resets={"left": 0, "resumed": 0},
+    )
+    assert report(tmp_path).notes[1:] == [
+        "mine left episodes under way 3 times; they count as worst",
+        "mine judged 1,024 episodes before its budgets were spent; they earn nothing, and can be "
+        "learned from",
+        "mine: 1 of 3 runs went on from a stored state",
+    ]
 
 
 class Shouts(Agent):
