@@ -342,7 +342,8 @@ def test_what_choosing_costs_is_a_median_over_tasks_and_none_where_one_is_unknow
 
 def test_a_score_stands_beside_what_is_left_of_it_once_choosing_is_paid():
     # Half of the network's MACs at a price of 0.5, on a scale from 0.5 to 0.875.
-    paid = [dataclasses.replace(one, policy_macs=12) for one in runs("mine", {"basic-4": 0.9})]
+    half = TASKS["basic-4"].dense_macs / 2
+    paid = [dataclasses.replace(one, policy_macs=half) for one in runs("mine", {"basic-4": 0.9})]
     assert [one.net for one in paid] == pytest.approx([one.last - 2 / 3 for one in paid])
     found = Standing([*paid, *runs("first", {"basic-4": 0.5})])
     columns, lines = agent_table(found).columns, agent_table(found).texts
