@@ -5,6 +5,7 @@ tenth on `TUNED_ON` with seed `TUNING_SEED`, which is not recorded. Every run is
 process; what is finished is not repeated.
 """
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from stable_baselines3.common.logger import Logger
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.annexes.tasks import TASKS, Task, suite
@@ -26,11 +27,19 @@ from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.runs.commands.frame import Parser, positive, program
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.errors import say
 from ccenv.runs.stats.intervals import compare_intervals
 from ccenv.runs.store.provenance import machine, versions
 from ccenv.runs.suite.pictures import radar_drawn
-from ccenv.runs.suite.play import FOLDER, Player, make_player, play_all
+from ccenv.runs.suite.play import (
+    FOLDER,
+    Player,
+    choosing_macs,
+    make_envs,
+    make_player,
+    play_all,
+)
 from ccenv.runs.suite.scores import (
     RECORDED,
     ScoredRun,
@@ -73,6 +82,13 @@ class OfLibrary(Agent):
         torch.manual_seed(stream_seed(seed, "library") % 2**63)
         self.model = self.made(stream_seed(seed, "library") % 2**32)
         self.model.set_logger(Logger(None, []))
+        # Weights are matrices; the rest are biases.
+        weights = [w for part in self.choosing() for w in part.parameters() if w.dim() == 2]
+        self.policy_macs = [sum(w.numel() for w in weights)] * self.simulator.num_layers
+
+    def choosing(self) -> Sequence[nn.Module]:
+        """Parts of the algorithm's policy that choose masks, each of whose weights is read once."""
+        raise NotImplementedError
 
     def made(self, seed: int) -> Any:
         """The algorithm."""
@@ -96,6 +112,10 @@ class OfLibrary(Agent):
 
 class MenuDqn(OfLibrary):
     """DQN (Mnih et al. 2015) on a menu: no block, each block alone, all."""
+
+    def choosing(self) -> Sequence[nn.Module]:
+        """See `OfLibrary`."""
+        return [self.model.q_net]
 
     def made(self, seed: int) -> Any:
         """`stable_baselines3.DQN`."""
@@ -121,6 +141,11 @@ class MenuDqn(OfLibrary):
 
 class RecurrentPpo(OfLibrary):
     """PPO with an LSTM, of sb3-contrib: remembers earlier gates and positions."""
+
+    def choosing(self) -> Sequence[nn.Module]:
+        """See `OfLibrary`."""
+        policy = self.model.policy
+        return [policy.lstm_actor, policy.mlp_extractor.policy_net, policy.action_net]
 
     def made(self, seed: int) -> Any:
         """`sb3_contrib.RecurrentPPO`."""
@@ -282,9 +307,11 @@ def at_level(level: str) -> Standing:
 
 
 def recorded_table(level: str) -> str:
-    """All recorded agents at a level."""
+    """All recorded agents at a level, without their settings, which commands say."""
     table = agent_table(at_level(level))
-    return markdown(table.columns, table.lines)
+    place = [*table.columns].index("settings")
+    columns = {heading: form for heading, form in table.columns.items() if heading != "settings"}
+    return markdown(columns, [[*line[:place], *line[place + 1 :]] for line in table.lines])
 
 
 def skills_table(level: str) -> str:
@@ -336,10 +363,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=positive, default=5, help="seeds 0 to N - 1")
     parser.add_argument("--folder", type=Path, default=FOLDER / "recorded", help="of the scores")
     parser.add_argument("--pack", action="store_true", help="only write what is finished")
+    parser.add_argument("--count", action="store_true", help="only count what choosing costs")
     parser.add_argument("--picture", action="store_true", help="only draw what is recorded")
     options = parser.parse_args(arguments)
     if options.picture:
         write_whole(PICTURE, radar_drawn(at_level("quick")).png)
+        return 0
+    if options.count:
+        about = {name: recorded()[name] for name in ("machine", "versions", "tuning", "played")}
+        write_record(with_policy_macs(recorded_runs()), RECORDED, about)
         return 0
     torch.set_num_threads(1)
     if not options.pack:
@@ -407,6 +439,29 @@ def with_recorded(
     return [*(before | played).values()], where
 
 
+def with_policy_macs(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
+    """Recorded runs, with the MACs of choosing where the record lacks them."""
+    macs_of = functools.cache(policy_macs_of)
+    return [
+        replace(run, policy_macs=macs_of(run.agent, run.task)) if run.policy_macs is None else run
+        for run in runs
+    ]
+
+
+def policy_macs_of(agent: str, task: str) -> float | None:
+    """MACs of choosing one input's masks at all gates, of a recorded agent that is built anew."""
+    if agent == RULE:
+        # None of them reads the input, and the record may not say which it was.
+        return 0.0
+    name, *pairs = recorded()["played"][agent].split()
+    player = make_player(name, parse_pairs(pairs))
+    envs = make_envs(player, suite[task], seed=0)
+    try:
+        return choosing_macs(player.agent(envs, seed=0, **player.settings))
+    finally:
+        envs.close()
+
+
 def played_labels(labels: Iterable[str]) -> dict[str, str]:
     """Name in tables -> agent and settings, as `ccenv suite` takes them; of agents that learn.
 
@@ -437,6 +492,8 @@ def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]
         one = {"tenths": [round(x, 4) for x in run.tenths], "seconds": seconds}
         if run.policy_macs is not None:
             one["policy_macs"] = run.policy_macs
+        if run.spent and TASKS[run.task].problem.cost_limit is not None:
+            one["spent"] = [round(x, 4) for x in run.spent]
         agents.setdefault(run.agent, {}).setdefault(run.task, {})[str(run.seed)] = one
     content = {"suite": VERSION, **about, "tasks": tasks, "agents": agents}
     write_whole(path, json.dumps(content, allow_nan=False) + "\n")

@@ -184,18 +184,23 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     return why
 
 
-def learn_task(player: Player, task: Task, seed: int, target: Path) -> Agent:
-    """Builds environment and agent, plays the budget of episodes, and returns the agent."""
+def make_envs(player: Player, task: Task, seed: int, target: Path | None = None) -> Any:
+    """The environment of a task, with as many episodes side by side as the agent is played with."""
     group = int(player.agent.env_defaults.get("group_size", 1))
     rows = group * math.ceil(player.batch_size / group)
     grouping = {"group_size": group} if group > 1 else {}
-    envs = task.make_vec(rows, seed=seed, score_folder=target, agent=player.label, **grouping)
+    return task.make_vec(rows, seed=seed, score_folder=target, agent=player.label, **grouping)
+
+
+def learn_task(player: Player, task: Task, seed: int, target: Path) -> Agent:
+    """Builds environment and agent, plays the budget of episodes, and returns the agent."""
+    envs = make_envs(player, task, seed, target)
     # When agents were recorded each reset drew new inputs: they began with the second batch.
     envs.unwrapped.simulator.state = None
     try:
         agent = player.agent(envs, seed=seed, **player.settings)
         score = envs.unwrapped.score
-        agent.learn(math.ceil(task.episodes / group))
+        agent.learn(math.ceil(task.episodes / envs.unwrapped.simulator.group_size))
         # Rules do not learn, and are scored all the same.
         while score.episodes < task.episodes:
             collect_rollout(agent.simulator, agent, agent.generator)

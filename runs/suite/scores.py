@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ccenv.annexes.tasks import TASKS
 from ccenv.annexes.tasks.catalogue import PARTS, SCORE, VERSION
+from ccenv.annexes.tasks.score import spent_lately
 from ccenv.base.files import SEAL, seal_of, without
 from ccenv.base.given_files import read_json
 from ccenv.base.values import LONGEST_LABEL, check_printable, in_a_line, shown
@@ -66,6 +67,9 @@ class ScoredRun:
     """how often it went on from a stored state."""
     policy_macs: float | None = None
     """of choosing one input's masks at all gates, which the score leaves out; None if unknown."""
+    spent: tuple[float, ...] = ()
+    """mean compute cost lately in each part of the last tenth, which a limit is on; () if unknown.
+    """
 
     @property
     def policy_cost(self) -> float | None:
@@ -81,6 +85,16 @@ class ScoredRun:
     def last(self) -> float:
         """Mean over the last tenth of the budget."""
         return self.tenths[-1]
+
+    @property
+    def net(self) -> float | None:
+        """The same less what choosing costs by the task's cost weight; None if that is unknown."""
+        problem = TASKS[self.task].problem
+        if self.policy_cost is None or (problem.cost_limit is not None and not self.spent):
+            return None
+        charges = [problem.charge(self.policy_cost, cost) for cost in self.spent or (0.0,)]
+        reference, optimum = scale_of(self.task)
+        return self.last - sum(charges) / len(charges) / (optimum - reference)
 
     @property
     def skill(self) -> str:
@@ -132,7 +146,7 @@ def read_score(path: Path) -> ScoredRun:
     low, high = TASKS[task].problem.bounds
     returns = score_numbers(score.get("returns"), PARTS, low, high)
     errors = score_numbers(score.get("errors"), PARTS, 0, (high - low) / 2)
-    score_numbers(score.get("cost"), PARTS, 0, 1)
+    costs = score_numbers(score.get("cost"), PARTS, 0, 1)
     resets = score.get("resets")
     # Older files do not count what was judged.
     counted = {"judged": 0} | resets if isinstance(resets, dict) else {}
@@ -160,6 +174,7 @@ def read_score(path: Path) -> ScoredRun:
         judged=counted["judged"],
         resumed=counted["resumed"],
         policy_macs=notes.get("policy_macs"),
+        spent=tuple(spent_lately(costs, part) for part in range(PARTS - PARTS // TENTHS, PARTS)),
     )
 
 
@@ -208,8 +223,7 @@ def check_below(
 
 def check_ends(task: str, reference: float, optimum: float) -> None:
     """Refuses a scale that is not the recorded one, or the task's own: it was another task."""
-    # To compute it takes seconds where an optimum is estimated.
-    ends = recorded_ends().get(task) or (TASKS[task].reference, TASKS[task].optimum)
+    ends = scale_of(task)
     if any(abs(a - b) > CLOSE for a, b in zip(ends, (reference, optimum), strict=True)):
         raise ValueError(
             f"of another version of the task: expected a scale of {ends[0]:.6g} to {ends[1]:.6g}, "
@@ -296,6 +310,12 @@ def recorded_ends() -> Mapping[str, tuple[float, float]]:
     return {task: (ends[0], ends[1]) for task, ends in recorded()["tasks"].items()}
 
 
+def scale_of(task: str) -> tuple[float, float]:
+    """Expected returns of a task's reference and optimum: the recorded ones, or its own."""
+    # To compute them takes seconds where an optimum is estimated.
+    return recorded_ends().get(task) or (TASKS[task].reference, TASKS[task].optimum)
+
+
 def recorded_runs() -> list[ScoredRun]:
     """Runs of recorded agents."""
     return [
@@ -307,6 +327,7 @@ def recorded_runs() -> list[ScoredRun]:
             seconds=one["seconds"],
             recorded=True,
             policy_macs=one.get("policy_macs"),
+            spent=tuple(one.get("spent", ())),
         )
         for agent, tasks in recorded()["agents"].items()
         for task, seeds in tasks.items()

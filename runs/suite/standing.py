@@ -36,9 +36,13 @@ BILLED = (
     "Policy cost: MACs of choosing one input's masks, which the score leaves out, over those of "
     "the dense network; median over tasks."
 )
+NET = (
+    "Net: the score less what choosing costs by the task's own cost weight, as if blocks had cost "
+    "so much more."
+)
 CHOSEN = "Settings: one for all tasks, or chosen by task."
 NOTE = (
-    f"{SCALE} {BILLED} "
+    f"{SCALE} {NET} {BILLED} "
     "Better or worse: the interval lies apart from that of the best recorded agent at the skill."
 )
 
@@ -48,7 +52,7 @@ def score_of(runs: Iterable[ScoredRun], measure: str = "last") -> Interval:
 
     Args:
         runs: of one agent, at least one.
-        measure: "last" (tenth of the budget) or "online".
+        measure: "last" (tenth of the budget), "net" (of it) or "online".
 
     >>> runs = [ScoredRun("a", "basic-4", seed, (0.0, 0.4 + seed / 5)) for seed in range(2)]
     >>> round(score_of(runs).mean, 3)
@@ -72,6 +76,8 @@ class SkillRow:
     """that it was judged by: those of the agent that recorded agents have played too."""
     score: Interval
     """in the last tenth of the budget."""
+    net: Interval | None
+    """the same less what choosing costs, see `ScoredRun.net`; None if unknown of some run."""
     online: Interval
     """over the whole budget."""
     best: str | None
@@ -158,6 +164,7 @@ class Standing:
             skill=skill,
             tasks=tuple(name for name in TASKS if name in tasks),
             score=score,
+            net=net_score([run for run in played if run.task in tasks]),
             online=score_of((run for run in played if run.task in tasks), "online"),
             best=best,
             best_score=None if best is None else scores[best],
@@ -281,17 +288,25 @@ def policy_cost(runs: Iterable[ScoredRun]) -> float | None:
     return statistics.median(numbers) if len(numbers) == len(costs) else None
 
 
+def net_score(runs: Sequence[ScoredRun]) -> Interval | None:
+    """Of runs, see `SkillRow.net`."""
+    return None if any(run.net is None for run in runs) else score_of(runs, "net")
+
+
+def unknown_of(row: SkillRow, standing: Standing) -> str:
+    """What a cell says of a row where it is not known."""
+    return NOT_RECORDED if row.agent in standing.recorded else UNKNOWN
+
+
 def shown_cost(row: SkillRow, standing: Standing) -> str:
     """A row's policy cost; in words where it is not known."""
     cost = row.policy_cost
     if cost is None:
-        return NOT_RECORDED if row.agent in standing.recorded else UNKNOWN
+        return unknown_of(row, standing)
     return f"{cost:.3g}" if cost < 1000 else f"{cost:,.0f}"
 
 
 SKILL_COLUMNS: Columns = {
-    "skill": ("left", lambda row: row.skill),
-    "score": ("right .2f", lambda row: row.score),
     "best recorded": ("left", lambda row: row.best),
     "its score": ("right .2f", lambda row: row.best_score),
     "rank": ("right", lambda row: f"{row.rank} of {row.others + 1}"),
@@ -299,14 +314,25 @@ SKILL_COLUMNS: Columns = {
 }
 
 
+def billed(standing: Standing, columns: Columns) -> Columns:
+    """Columns between an agent's score, with and without what choosing costs, and that cost."""
+    return {
+        "score": ("right .2f", lambda row: row.score),
+        "net": ("right .2f", lambda row: row.net or unknown_of(row, standing)),
+        **columns,
+        "policy cost": ("right", lambda row: shown_cost(row, standing)),
+    }
+
+
 def skill_table(standing: Standing, agent: str) -> Table:
     """The skills of one agent among recorded ones."""
     rows = standing.rows_of(agent)
     failed = [one for one in standing.failures if standing.name_of(one.agent) == agent]
-    billed: Columns = {"policy cost": ("right", lambda row: shown_cost(row, standing))}
-    columns, lines = read_columns({**SKILL_COLUMNS, **billed}, rows)
+    columns, lines = read_columns(
+        {"skill": ("left", lambda row: row.skill), **billed(standing, SKILL_COLUMNS)}, rows
+    )
     # Why, the notes say: a message would be wider than the table.
-    lines += [[task, "no score", *[None] * 5] for task in dict.fromkeys(one.task for one in failed)]
+    lines += [[task, "no score", *[None] * 6] for task in dict.fromkeys(one.task for one in failed)]
     fewest = min((seeds_of(row, standing) for row in rows), default=0)
     few = f" Fewer than {FEWEST} seeds of some task." if fewest < FEWEST else ""
     name = f"skills-{safe_name(agent)}"
@@ -320,16 +346,18 @@ def agent_table(standing: Standing) -> Table:
     """
     rows = [standing.row(name, ALL) for name in standing.by_agent]
     rows.sort(key=lambda row: (-len(row.tasks), -row.score.mean))
-    columns: Columns = {
-        "agent": ("left", lambda row: row.agent),
-        "score": ("right .2f", lambda row: row.score),
+    played: Columns = {
         "online": ("right .2f", lambda row: row.online),
         "tasks x seeds": ("right", lambda row: f"{len(row.tasks)} x {seeds_of(row, standing)}"),
         "settings": ("left", lambda row: row.settings),
-        "policy cost": ("right", lambda row: shown_cost(row, standing)),
+    }
+    columns: Columns = {
+        "agent": ("left", lambda row: row.agent),
+        **billed(standing, played),
         "CPU seconds": ("right ,.0f", lambda row: seconds(standing.by_agent[row.agent])),
     }
-    return Table("agents", "All agents", *read_columns(columns, rows), f"{SCALE} {BILLED} {CHOSEN}")
+    note = f"{SCALE} {NET} {BILLED} {CHOSEN}"
+    return Table("agents", "All agents", *read_columns(columns, rows), note)
 
 
 def seconds(runs: Sequence[ScoredRun]) -> float | None:

@@ -184,6 +184,11 @@ class Choices(Problem):
         probabilities: Floats = likely / likely.sum(axis=1, keepdims=True)
         return probabilities
 
+    @property
+    def price(self) -> float:
+        """See `Problem`: under a limit compute has none."""
+        return float(self.drawn_prices().mean()) if self.cost_limit is None else 0.0
+
     def earned(self, value: float, cost: float) -> float:
         """See `Problem`: what is spent above the limit costs twice what it can bring there."""
         if self.cost_limit is None:

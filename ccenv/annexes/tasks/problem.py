@@ -44,6 +44,9 @@ def settings_over_time(cost_weight: float, **prices: float) -> dict[str, Any]:
 class Problem:
     """A network with weights set by hand, data for it, and what can be earned there at most."""
 
+    cost_limit: float | None = None
+    """on the mean compute cost, see `earned`; None where there is none."""
+
     @property
     def rule(self) -> str:
         """The reference in words: the best rule that sees no input."""
@@ -76,6 +79,21 @@ class Problem:
     def earned(self, value: float, cost: float) -> float:
         """What counts of episodes with a mean value, where the mean compute cost was lately so."""
         return value
+
+    @property
+    def price(self) -> float:
+        """Of computing the dense network at one position; the mean where it is drawn."""
+        return float(self.settings().get("reward_kwargs", {}).get("cost_weight", 1.0))
+
+    def charge(self, share: float, cost: float) -> float:
+        """What choosing costs of what counts, as if blocks had cost so much more everywhere.
+
+        Args:
+            share: MACs of choosing the masks of a position, over those of the dense network.
+            cost: mean compute cost lately, as of `earned`; any number where nothing is limited.
+        """
+        above_limit = self.earned(0.0, cost) - self.earned(0.0, cost + share)
+        return self.price * self.positions * share + above_limit
 
     @property
     def positions(self) -> int:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ccenv.annexes.tasks.catalogue import PARTS, SAID, SCORE, TASKS, VERSION
@@ -229,7 +230,7 @@ class TaskScore(Extension):
         values, costs, squares = self.sums[:, :ended] / counts
         errors = np.sqrt((squares - values**2).clip(min=0) / counts)
         returns = [
-            task.problem.earned(value, float(costs[max(0, part + 1 - LATELY) : part + 1].mean()))
+            task.problem.earned(value, spent_lately(costs, part))
             for part, value in enumerate(values.tolist())
         ]
         nothing = [None] * (PARTS - ended)
@@ -332,6 +333,11 @@ def already_scored(folder: Path) -> ValueError:
         f"expected a score_folder without a score, got {folder}, which holds "
         f"{SCORE}; name another folder"
     )
+
+
+def spent_lately(costs: NDArray[np.float64], part: int) -> float:
+    """Mean compute cost of the last parts up to one, which a limit is on; costs are [parts]."""
+    return float(costs[max(0, part + 1 - LATELY) : part + 1].mean())
 
 
 def new_folder(parent: Path) -> Path:

@@ -14,11 +14,19 @@ from ccenv.agents.base import Agent
 from ccenv.annexes.tasks import TASKS
 from ccenv.base.files import sealed, without
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.lab.suite_agents import RULE, skills_table, with_recorded, write_record
+from ccenv.runs.lab.suite_agents import (
+    RULE,
+    RULES,
+    rule_player,
+    skills_table,
+    with_policy_macs,
+    with_recorded,
+    write_record,
+)
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
 from ccenv.runs.suite.pictures import radar, radar_agents, radar_drawn
-from ccenv.runs.suite.play import is_finished, make_player, play_all
+from ccenv.runs.suite.play import choosing_macs, is_finished, make_player, play_all
 from ccenv.runs.suite.reported import SuiteReport, report
 from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score
 from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
@@ -344,10 +352,85 @@ def test_what_choosing_costs_is_a_median_over_tasks_and_none_where_one_is_unknow
         dataclasses.replace(one, policy_macs=macs.get(one.task))
         for one in [*made().runs, *runs("third", scores)]
     ]
-    lines = {line[0]: line[5] for line in agent_table(Standing(found)).texts}
+    lines = {line[0]: line[6] for line in agent_table(Standing(found)).texts}
     unknown = dict.fromkeys(("first", "third"), "not recorded")
     assert lines == {"mine": "0.5", "second": "0.5", **unknown}
     assert Standing(found).row("mine", "depth").policy_cost == 2.0
+
+
+def test_a_score_stands_beside_what_is_left_of_it_once_choosing_is_paid():
+    # Half of the network's MACs at a price of 0.5, on a scale from 0.5 to 0.875.
+    half = TASKS["basic-4"].dense_macs / 2
+    paid = [dataclasses.replace(one, policy_macs=half) for one in runs("mine", {"basic-4": 0.9})]
+    assert [one.net for one in paid] == pytest.approx([one.last - 2 / 3 for one in paid])
+    found = Standing([*paid, *runs("first", {"basic-4": 0.5})])
+    columns, lines = agent_table(found).columns, agent_table(found).texts
+    assert [*columns][1:3] == ["score", "net"]
+    assert {line[0]: line[2] for line in lines} == {
+        "mine": "0.24 [0.22, 0.27]",
+        "first": "not recorded",
+    }
+    assert found.row("mine", ALL).net.mean == pytest.approx(0.91 - 2 / 3)
+    # One run of which it is unknown leaves the mean without a meaning.
+    assert Standing([*paid[1:], *runs("mine", {"basic-4": 0.9})[:1]]).row("mine", ALL).net is None
+
+
+def test_under_a_limit_what_choosing_costs_counts_as_spent(tmp_path, monkeypatch):
+    task = TASKS["budget-30"]
+    problem, values = task.problem, np.linspace(0.4, 0.5, 100)
+    place = written(tmp_path, task.name, 0, values)
+    # Far below the limit before the last tenth, and then above it with what choosing costs.
+    edit(place / "score.json", cost=[0.1] * 90 + [0.35] * 10)
+    share, lately = 0.05, 0.1 + 0.025 * np.arange(1, 11)
+    # Of what was spent above the limit already the returns lack what it costs.
+    earned = [
+        problem.earned(value - problem.earned(0.0, cost), cost + share)
+        for value, cost in zip(values[90:], lately, strict=True)
+    ]
+    scores = (np.array(earned) - task.reference) / (task.optimum - task.reference)
+    one = read_score(place / "score.json")
+    assert one.net is None
+    one = dataclasses.replace(one, policy_macs=share * task.dense_macs)
+    assert one.net == pytest.approx(scores.mean())
+    assert one.net < one.last
+    path = tmp_path / "recorded.json"
+    write_record([one], path, {})
+    monkeypatch.setattr(score_file, "RECORDED", path)
+    score_file.recorded.cache_clear()
+    try:
+        (again,) = score_file.recorded_runs()
+        assert again.net == pytest.approx(one.net, abs=1e-3)
+        assert dataclasses.replace(again, spent=()).net is None
+    finally:
+        score_file.recorded.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("agent", "macs"),
+    [
+        # 4 numbers are seen; those of Stable-Baselines3 see the gate's number, too.
+        ("reinforce", 4 * 4),
+        ("sb3_ppo", 5 * 16 + 16 * 4),
+        ("sb3_dqn, menu", 5 * 64 + 64 * 6),
+        ("sb3_recurrent_ppo", (5 + 32) * 4 * 32 + 32 * 16 + 16 * 8),
+        (RULE, 0),
+    ],
+)
+def test_what_the_record_lacks_is_counted_of_an_agent_that_is_built_anew(agent, macs):
+    known = dataclasses.replace(run(agent, "basic-4", 1, 0.5), policy_macs=7.0)
+    found = with_policy_macs([run(agent, "basic-4", 0, 0.5), known])
+    assert [one.policy_macs for one in found] == [macs, 7.0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_rule_spends_anything_on_choosing(rule):
+    player = rule_player(rule)
+    agent = player.agent(TASKS["basic-4"].make_vec(64, seed=0), seed=0, **player.settings)
+    assert choosing_macs(agent) == 0
+
+
+def test_of_every_recorded_run_it_is_known_what_choosing_costs():
+    assert not [run for run in score_file.recorded_runs() if run.net is None]
 
 
 def test_notes_of_older_versions_are_read_and_no_impossible_macs_are_believed(tmp_path):
@@ -378,7 +461,7 @@ def test_the_record_says_whether_an_agent_had_one_setting_or_one_for_each_task(m
     said = [dataclasses.replace(one, agent="said", named_by_caller=True) for one in mine]
     others = [one for name in (*played, "fourth") for one in runs(name, {"basic-4": 0.5})]
     lines = agent_table(Standing([*mine, *said, *others])).texts
-    assert {line[0]: line[4] for line in lines} == {
+    assert {line[0]: line[5] for line in lines} == {
         "mine": "one",
         "said": "unknown",
         "first": "one",

@@ -1,5 +1,6 @@
 """Laws of the suite: optima by brute force, the score that the environment keeps, names and ids."""
 
+import dataclasses
 import itertools
 import json
 import warnings
@@ -131,6 +132,36 @@ def test_the_optimum_among_distractors_equals_brute_force_by_densities():
     gains = likely @ masks.T - problem.cost_weight * masks.mean(axis=1)
     assert problem.optimum() == pytest.approx(gains.max(axis=1).mean())
     assert problem.reference() == pytest.approx(gains.mean(axis=0).max())
+
+
+def price_of(task):
+    """What the dense network costs at a position; of log-uniform prices their mean."""
+    drawn = task.settings.get("context")
+    if drawn is None:
+        return task.settings["reward_kwargs"].get("cost_weight", 0.0)
+    low, high = drawn["cost_weight"]
+    return (high - low) / np.log(high / low)
+
+
+@pytest.mark.parametrize("task", [*ccenv.suite(quick=True)], ids=lambda task: task.name)
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_choosing_is_charged_as_if_every_block_had_cost_so_much_more(task, share):
+    problem, simulator = task.problem, task.make_vec(64, seed=0).unwrapped.simulator
+    earned, cost, is_over = np.zeros(2), 0.0, False
+    draws = torch.Generator().manual_seed(0)
+    simulator.begin()
+    while not is_over:
+        step = simulator.step(torch.rand(64, simulator.max_blocks, generator=draws) < 0.2)
+        one, is_over = step.outcome, step.is_over
+        more = one.layer_cost + share / simulator.num_layers
+        pair = one, dataclasses.replace(one, layer_cost=more)
+        earned += [float(problem.value(each, price_of(task)).mean()) for each in pair]
+        cost += float(one.layer_cost.mean()) / simulator.positions
+    lost = problem.earned(earned[0], cost) - problem.earned(earned[1], cost + share)
+    assert problem.charge(share, cost) == pytest.approx(lost, abs=1e-5)
+    # Where loads alone cost nothing is charged, nor below a limit.
+    free = task.skill in ("loads", "sharing") or (task.skill == "budget" and share < 0.1)
+    assert (lost == 0) == free
 
 
 def best_by_search(size, price, kinds, left, memory=()):
