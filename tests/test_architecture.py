@@ -28,7 +28,7 @@ FLOORS = {
         "store config stats tables tensorboard engine replay mask_tables studies sweeps "
         "report suite commands lab"
     ),
-    "ccenv.runs.lab": "benchmarks robustness docs_build",
+    "ccenv.runs.lab": "benchmarks robustness mutants docs_build",
 }
 ANNEXES = "ccenv.annexes"
 """Asked for by name, and imported on use: a reader of the core need not know them. All else of
