@@ -241,8 +241,8 @@ class Checkout:
 
     def read_map(self, file: str, path: Path) -> Covering:
         """What `map_file` has written."""
-        known = json.loads(path.with_suffix(".json").read_text())
-        return Covering(file, known["seconds"], path.with_suffix(".coverage"), known["sources"])
+        kept = json.loads(path.with_suffix(".json").read_text())
+        return Covering(file, kept["seconds"], path.with_suffix(".coverage"), kept["sources"])
 
     def line_tests(self, covering: Covering, source: str) -> dict[int, set[str]]:
         """Line of a source as it now is -> tests of a file that execute it."""

@@ -72,7 +72,7 @@ def executing(
 def importers(sources: set[str], checkout: Checkout, maps: Sequence[Covering]) -> set[str]:
     """Mapped files that import one of the sources."""
     names = {module_name(source) for source in sources}
-    found = set()
+    importing = set()
     for source in {source for covering in maps for source in covering.sources}:
         text = (checkout.root / source).read_text(encoding="utf-8")
         imported = set(re.findall(r"^ *from ([\w.]+) import", text, re.MULTILINE))
@@ -82,8 +82,8 @@ def importers(sources: set[str], checkout: Checkout, maps: Sequence[Covering]) -
             for name in re.findall(r"\w+", rest)
         }
         if imported & names:
-            found.add(source)
-    return found
+            importing.add(source)
+    return importing
 
 
 def module_name(source: str) -> str:

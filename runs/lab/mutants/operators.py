@@ -289,15 +289,15 @@ OPERATORS: dict[str, Operator] = {
 
 def faults_of(file: str, content: bytes) -> list[Fault]:
     """Every fault of a module, in the order of its text; some are none, see `is_other`."""
-    text, found = Text(content), []
+    text, faults = Text(content), []
     tree = ast.parse(content)
     for node, statement, scope in reached(tree, (1, len(text.starts))):
         for name, operator in OPERATORS.items():
             for span, changed in operator(node, text):
                 before, after = text.whole_lines(span, changed)
                 lines = head(statement)
-                found.append(Fault(file, name, span, changed, lines, scope, before, after))
-    return sorted(found, key=lambda one: (one.span, one.operator, one.text))
+                faults.append(Fault(file, name, span, changed, lines, scope, before, after))
+    return sorted(faults, key=lambda one: (one.span, one.operator, one.text))
 
 
 def is_other(fault: Fault, content: bytes) -> bool:
@@ -319,13 +319,13 @@ def reached(
         for inner in value if isinstance(value, list) else [value]:
             if not isinstance(inner, ast.AST) or is_idle(inner):
                 continue
-            own = inner if isinstance(inner, ast.stmt) or statement is None else statement
+            around_inner = inner if isinstance(inner, ast.stmt) or statement is None else statement
             if hasattr(inner, "lineno"):
-                yield inner, own, scope
+                yield inner, around_inner, scope
             is_scope = isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
             around = (inner.lineno, vars(inner)["end_lineno"]) if is_scope else scope
             if not isinstance(inner, ast.Raise):
-                yield from reached(inner, around, own)
+                yield from reached(inner, around, around_inner)
 
 
 def is_idle(node: ast.AST) -> bool:

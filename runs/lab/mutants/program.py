@@ -80,13 +80,13 @@ def sources(root: Path, part: str) -> list[str]:
         FileNotFoundError: if there is none.
     """
     path = root / part
-    found = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    if not found or not found[0].is_file():
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
         raise FileNotFoundError(
             f"expected Python files under {part} in {root}, got none; name a folder or a file of "
             "the checkout"
         )
-    return [str(one.relative_to(root)) for one in found]
+    return [str(one.relative_to(root)) for one in files]
 
 
 def equivalents() -> dict[tuple[str, str, str], str]:

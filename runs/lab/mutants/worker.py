@@ -57,8 +57,8 @@ class Judge:
         """Only named tests, in their order."""
         order = self.order
         if order is not None:
-            known = [item for item in items if item.nodeid in order]
-            items[:] = sorted(known, key=lambda item: order[item.nodeid])
+            chosen = [item for item in items if item.nodeid in order]
+            items[:] = sorted(chosen, key=lambda item: order[item.nodeid])
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins."""
