@@ -57,8 +57,8 @@ class PpoSettings(PolicySettings):
     hidden_units: int = 64
     """of the policy's hidden layer, at most."""
     policy_share: float = 0.1
-    """of the dense network's MACs that choosing costs at most; the hidden layer is as wide as that
-    allows, one unit at least."""
+    """of the dense network's MACs, or of those that it models, that choosing costs at most; the
+    hidden layer is as wide as that allows, one unit at least."""
     start_kept: float = 0.9
     """probability at which a coin keeps its block at first, in (0, 1)."""
     remembers: bool = True
@@ -172,7 +172,8 @@ class Ppo(PolicyGradient):
         outputs = [mixed_size(n) if is_mixed and n > 1 else n for n in self.num_blocks]
         # Each unit multiplies all that is seen and is multiplied for all scores.
         of_unit = sum(lengths) + sum(outputs)
-        affordable = int(record.policy_share * simulator.network.dense_macs / of_unit)
+        dense = simulator.network.modelled_macs or simulator.network.dense_macs
+        affordable = int(record.policy_share * dense / of_unit)
         units = min(record.hidden_units, max(1, affordable))
         scores = LayerScores(simulator, seed, units, record.embedding_size, outputs, lengths)
         gates = len(self.num_blocks)

@@ -183,8 +183,8 @@ GRADIENT = [
 ]
 DENSITIES = [{"target_density": density} for density in (0.06, 0.25, 0.5, 0.75, 0.9, 1.0)]
 TRIED: dict[str, list[Settings]] = {
-    # What choosing costs stands beside the score, which leaves it out.
-    "ppo": [{"policy_share": 1000.0}],
+    # What is recorded is what the command without settings plays.
+    "ppo": [{}],
     "reinforce": GRADIENT,
     "actor_critic": GRADIENT,
     "rloo": [

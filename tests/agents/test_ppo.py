@@ -9,6 +9,7 @@ from probes import make_agent
 import ccenv
 from ccenv.agents.ppo import Ppo, SideBySide
 from ccenv.mdp.choosers import mixed_logs
+from ccenv.runs.suite.scores import recorded
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 
@@ -80,6 +81,24 @@ def test_choosing_costs_no_more_than_its_share_of_the_network(share, most):
     assert units == 1 or cost <= share * dense
     # One unit more would be too many, or too dear.
     assert units == most or cost * (units + 1) / units > share * dense
+
+
+def test_tasks_model_networks_beside_which_the_default_policy_is_cheap_and_scores_stay():
+    for task in (one for one in ccenv.suite(quick=True) if one.skill != "real"):
+        env = task.make_vec(4)
+        env.reset(seed=0)
+        network = env.unwrapped.simulator.network
+        assert network.modelled_macs == task.dense_macs == 2**16 * sum(network.num_blocks)
+        agent = Ppo(env)
+        assert agent.scores.maps(0)[0][0].shape[0] == 64
+        assert sum(agent.policy_macs) < 0.05 * task.dense_macs
+        # Shares are of what runs.
+        rollout = collect_rollout(agent.simulator, agent, agent.generator)
+        assert rollout.costs.sum(dim=0).max() <= agent.simulator.positions
+
+
+def test_the_record_holds_what_ppo_plays_without_a_setting():
+    assert recorded()["played"]["ppo"] == "ppo"
 
 
 @pytest.mark.parametrize("task", ["basic-8", "depth-8", "updates-16"])

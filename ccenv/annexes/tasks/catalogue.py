@@ -105,10 +105,18 @@ class Task:
             )
         return reference
 
+    def network(self) -> Any:
+        """A new network of the task, which says what it is a model of."""
+        network, of_block = self.problem.network(), self.problem.block_macs
+        if of_block is not None:
+            network.modelled_macs = of_block * sum(network.num_blocks)
+        return network
+
     @functools.cached_property
     def dense_macs(self) -> int:
-        """MACs of the network for one input, or position of a sequence, with everything kept."""
-        return int(self.problem.network().dense_macs)
+        """MACs of the network that the task models, for one input or position, all kept."""
+        network = self.network()
+        return int(network.modelled_macs or network.dense_macs)
 
     @property
     def rule(self) -> str:

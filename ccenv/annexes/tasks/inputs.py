@@ -16,4 +16,4 @@ def __getattr__(name: str) -> Any:
 def network(input_shape: tuple[int, ...], num_classes: int, task: str) -> Any:
     """The network of a task, which fits its own data set alone; ValueError of another name."""
     check_names([task], TASKS, "task")
-    return TASKS[task].problem.network()
+    return TASKS[task].network()

@@ -13,6 +13,9 @@ from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork
 
 SIZES = {"train": 2048, "validation": 512, "test": 1024}
 """Sequences of each split."""
+BLOCK_MACS = 2**16
+"""What a block of a task stands for: a linear map of 256 numbers to as many. It computes a few
+products itself, than which choosing is always dearer."""
 LEAST = 1e-6
 """Probability of an answer at least, so that its logarithm is finite."""
 
@@ -94,6 +97,11 @@ class Problem:
         """
         above_limit = self.earned(0.0, cost) - self.earned(0.0, cost + share)
         return self.price * self.positions * share + above_limit
+
+    @property
+    def block_macs(self) -> int | None:
+        """MACs of a block of the network that this one is a model of; None where it is none."""
+        return BLOCK_MACS
 
     @property
     def positions(self) -> int:

@@ -45,6 +45,11 @@ class Real(Problem):
         """See `Problem`."""
         return "the best static mask, by the estimate"
 
+    @property
+    def block_macs(self) -> None:
+        """See `Problem`: costs are those of the real network."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """See `Problem`."""
         kwargs = {"cost_weight": self.cost_weight}

@@ -181,6 +181,9 @@ class GatedNetwork(nn.Module):
     """columns of `look(len(gates), hidden)`, where there is a look behind the last gate, too."""
     repeats: int = 1
     """how often its layers run, with the same weights."""
+    modelled_macs: int | None = None
+    """MACs of the dense network that a small one is a model of, which the cost of choosing is
+    compared with; None where it is no model."""
     has_own_weights: bool = False
     """whether its builder has set the weights, so that none are learned beforehand."""
     open_lengths: tuple[str, ...] = ()

@@ -113,7 +113,7 @@ def source(code: Any) -> str:
         return str(code.__qualname__)
 
 
-NO_SETTINGS = ("training", "abilities", "symbols_read", "has_own_weights")
+NO_SETTINGS = ("training", "abilities", "symbols_read", "modelled_macs", "has_own_weights")
 """Attributes that say what a network can do, and change nothing that it learns."""
 
 

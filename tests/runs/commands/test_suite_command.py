@@ -120,7 +120,7 @@ def test_what_choosing_costs_is_noted_and_shown_over_the_networks_own_macs(
     notes = {n["task"]: n for n in map(json.loads, texts_of(short, "run.json"))}
     assert {task: one["policy_macs"] for task, one in notes.items()} == macs
     rows = json.loads(capsys.readouterr().out)
-    dense = {task: TASKS[task].problem.network().dense_macs for task in TASKS_OF_TWO}
+    dense = {task: TASKS[task].dense_macs for task in TASKS_OF_TWO}
     shares = [None if macs[task] is None else macs[task] / dense[task] for task in TASKS_OF_TWO]
     every = None if None in shares else sorted(shares)[1]
     assert [row["policy_cost"] for row in rows] == [*shares, every]

@@ -345,8 +345,8 @@ def test_an_agent_that_fails_everywhere_has_rows_and_one_line_says_why():
 
 
 def test_what_choosing_costs_is_a_median_over_tasks_and_none_where_one_is_unknown():
-    # 12 of 24, 544 of 1,088 and 96 of 48.
-    macs = {"basic-4": 12, "scale-32": 544, "depth-2": 96}
+    shares = {"basic-4": 0.5, "scale-32": 0.5, "depth-2": 2.0}
+    macs = {task: share * TASKS[task].dense_macs for task, share in shares.items()}
     scores = {"basic-4": 0.5, "basic-8": 0.5, **dict.fromkeys(macs, 0.5)}
     found = [
         dataclasses.replace(one, policy_macs=macs.get(one.task))
@@ -480,7 +480,9 @@ def test_a_level_is_solved_by_whoever_scores_nine_tenths_on_the_mean():
 
 def test_what_is_recorded_is_read_back_and_hides_nothing(tmp_path, monkeypatch):
     path = tmp_path / "recorded.json"
-    told = [dataclasses.replace(one, policy_macs=12.0) for one in runs("first", {"basic-4": 0.5})]
+    told = [
+        dataclasses.replace(one, policy_macs=2.0**17) for one in runs("first", {"basic-4": 0.5})
+    ]
     write_record(told, path, {"machine": "a", "versions": "b", "tuning": "c"})
     monkeypatch.setattr(score_file, "RECORDED", path)
     score_file.recorded.cache_clear()
