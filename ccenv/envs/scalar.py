@@ -49,7 +49,8 @@ class BlockSelectionEnv(SimulatorView, gym.Env[np.ndarray, np.ndarray]):
     gate. After the last gate the index is all zeros. With `observation="layer_input"` the features
     of a fully connected network are the layer's input. With `"summary"` they are the image,
     average-pooled to at most 8 x 8 per channel, and the root mean square activation of each block
-    of the previous gate. `ccenv.mdp.observations` has all kinds.
+    of the previous gate; of inputs that are no images it is `"layer_input"`.
+    `ccenv.mdp.observations` has all kinds.
 
     ## Reward
     `accuracy_minus_cost`, the default, charges `cost_weight` times the cost of each gate, and pays

@@ -8,8 +8,10 @@ policy of one gate reads only these, and its MACs are counted so.
 connected network these are the input's features, or the activations of the layer before; for other
 networks, activations averaged over positions. `summary`: the image, average-pooled to at most 8 x 8
 per channel, then the root mean square activation of each block of the previous gate, if the network
-reports it. `symbols`: the last symbols of the input, for policies that use embeddings or a table
-(agent `hash`); a look-up needs no product. `certainty`: how certain the answer of the next exit is.
+reports it; of inputs that are no images (vectors, texts, sequences) it is `layer_input`, so that it
+fits every data set. `symbols`: the last symbols of the input, for policies that use embeddings or a
+table (agent `hash`); a look-up needs no product. `certainty`: how certain the answer of the next
+exit is.
 `module:name`: your function (network, state) -> float32 [batch, size]; the size may differ from
 gate to gate.
 """
@@ -184,15 +186,16 @@ def pool_window(side: int) -> int:
     return -(-side // SUMMARY_SIDE)
 
 
-def check_pixels(kind: str | OwnLook, image_shape: Sequence[int]) -> None:
-    """Refuses what names no observation, or averages pixels where there are none (ValueError)."""
+def fitting(kind: str | OwnLook, image_shape: Sequence[int]) -> str | OwnLook:
+    """The kind of observation that inputs of a shape are shown by; ValueError if it names none.
+
+    >>> fitting("summary", [1, 8, 8]), fitting("summary", [10])
+    ('summary', 'layer_input')
+    """
     if not isinstance(kind, str) and not callable(kind):
         raise ValueError(f"expected observation to be a name or a function, got {shown(kind)}")
-    if kind == "summary" and len(image_shape) != 3:
-        raise ValueError(
-            f"expected images for observation='summary', got inputs {list(image_shape)}; "
-            "take layer_input, symbols for texts, or a function of yours"
-        )
+    is_image = len(image_shape) == 3
+    return "layer_input" if kind == "summary" and not is_image else kind
 
 
 def make_observer(
@@ -203,7 +206,7 @@ def make_observer(
     Raises:
         ValueError: if the kind is unknown, or does not fit the inputs.
     """
-    check_pixels(kind, image_shape)
+    kind = fitting(kind, image_shape)
     if callable(kind) or ":" in str(kind) or kind in FUNCTIONS:
         return own_observer(kind, network, torch.zeros(1, *image_shape, dtype=dtype))
     check_names([kind], OBSERVATIONS, "observation")

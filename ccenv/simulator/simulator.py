@@ -21,7 +21,7 @@ from ccenv.base.seeding import stream
 from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
-from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
+from ccenv.mdp.observations import OBSERVATIONS, check_shown, fitting, make_observer
 from ccenv.networks.core.arguments import (
     check_answers,
     check_batch,
@@ -117,7 +117,7 @@ class Simulator(SimulatorParts):
         called = dataset_name(asked.dataset)
         self.positions = num_positions(self.data, called, self.is_sequence)
         # Checked before the network, which may have to be trained first.
-        check_pixels(observation, self.image_shape)
+        observation = fitting(observation, self.image_shape)
         # Inputs, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
         check_fits(num_floats, f"a batch of {self.num_images:,} inputs", "choose fewer num_envs")

@@ -15,7 +15,7 @@ from ccenv.base.earlier_settings import earlier_of
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import weights_of
 from ccenv.runs.config.plan import Plan, code_digests
-from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
+from ccenv.runs.stats.measures import DETERMINISTIC, OBSERVED, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
 from ccenv.simulator.evaluate import evaluate_context
 
@@ -58,6 +58,7 @@ def facts_of(env: Any, agent: Agent) -> dict[str, Any]:
         "memory_bytes": network.memory_bytes(),
         "dense_macs": network.dense_macs,
         "policy_macs": list(agent.policy_macs),
+        OBSERVED: env.simulator.observe.kind,
         OF_SYMBOLS: env.simulator.data.images.dtype == torch.int64,
     }
 

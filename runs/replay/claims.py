@@ -15,7 +15,7 @@ from ccenv.runs.engine.metadata import facts_of, verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again
 from ccenv.runs.replay.replay import ask
 from ccenv.runs.replay.verdict import CHECKED, RECOMPUTED, WORD
-from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
+from ccenv.runs.stats.measures import DETERMINISTIC, OBSERVED, OF_SYMBOLS
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.03}
 """By what a network computes in: relative, of the nll and the return on another machine."""
@@ -35,7 +35,7 @@ NAMES = ("agent", "env", "reward", "seed", "settings")
 """Entries that result, settings and the folder's name must agree about."""
 TRAINING = ("images", "batch_size", "eval_every", "keep_best")
 """Settings of the program that training follows."""
-LATER = ("memory_bytes", OF_SYMBOLS)
+LATER = ("memory_bytes", OBSERVED, OF_SYMBOLS)
 """Entries that results of earlier versions lack."""
 BELIEVED = {
     "training data": "which inputs trained policy and network (test inputs may be among them)",

@@ -11,6 +11,8 @@ from typing import Any
 
 from ccenv.base.mask_words import deterministic_of, kind_in_words
 
+OBSERVED = "observed"
+"""Key of a result that says what was shown: "layer_input" where `summary` fell back to it."""
 OF_SYMBOLS = "of_symbols"
 """Key of a result that says whether its inputs were windows of symbols."""
 BITS_NOTE = "Bits: nll over ln 2, of one of 128 symbols (a byte, or any rare one)."

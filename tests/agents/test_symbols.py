@@ -52,8 +52,6 @@ NUMBERS = {"network_kwargs": {}, "observation": "layer_input"}
 @pytest.mark.parametrize(
     ("settings", "weights", "message"),
     [
-        ({"observation": "summary"}, "cotrain", r"inputs \[6\]; take layer_input, symbols for"),
-        ({"observation": "summary"}, "frozen", r"inputs \[6\]; take layer_input, symbols for"),
         ({"network": "pondering"} | NUMBERS, "frozen", LOOKS_UP),
         ({"network": "mlp"} | NUMBERS, "frozen", LOOKS_UP),
         ({"network": "streaming"} | NUMBERS, "cotrain", LOOKS_UP),
